@@ -1,0 +1,3 @@
+"""Reelmill: the self-hosted video job platform."""
+
+__version__ = "0.1.0"

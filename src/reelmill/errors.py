@@ -1,0 +1,603 @@
+"""Every error that Reelmill raises, and the catalogue that CLI, API and docs print from.
+
+    ReelmillError
+    ├── Refused                      the request can't be done as it stands
+    │   ├── ParamsInvalid            params_invalid           422
+    │   ├── TextDoesNotFit           text_does_not_fit        422
+    │   ├── TooManySteps             too_many_steps           422
+    │   ├── IdempotencyMismatch      idempotency_mismatch     422
+    │   ├── IdempotencyInProgress    idempotency_in_progress  409
+    │   ├── TransitionRefused        transition_refused       409
+    │   ├── UploadNeeded             upload_needed            409
+    │   ├── NotReady                 not_ready                409
+    │   ├── NotFound                 not_found                404
+    │   ├── PipelineUnknown          pipeline_unknown         404
+    │   ├── CursorInvalid            cursor_invalid           400
+    │   ├── RequestInvalid           request_invalid          422
+    │   ├── RequestTooLarge          request_too_large        413
+    │   ├── MethodNotAllowed         method_not_allowed       405
+    │   ├── KeyMissing               key_missing              401
+    │   ├── KeyInvalid               key_invalid              401
+    │   ├── ScopeMissing             scope_missing            403
+    │   ├── OriginRefused            origin_refused           403
+    │   └── SettingInvalid           setting_invalid          500
+    ├── UploadProblem                the source isn't what was announced
+    │   ├── UploadMissing            upload_missing           400
+    │   ├── UploadExpired            upload_expired           410
+    │   ├── UploadMismatch           upload_mismatch          422
+    │   ├── NotAVideo                not_a_video              422
+    │   └── MediaRejected            media_rejected           422
+    ├── StorageProblem               the object store
+    │   ├── ObjectMissing            object_missing           404
+    │   ├── ObjectExists             object_exists            412
+    │   ├── SignatureInvalid         signature_invalid        403
+    │   ├── SignatureExpired         signature_expired        403
+    │   ├── BodyMismatch             body_mismatch            400
+    │   ├── RangeUnsatisfiable       range_unsatisfiable      416
+    │   ├── StorageDenied            storage_denied           502
+    │   └── StorageUnavailable       storage_unavailable      503   retryable
+    ├── MediaProblem                 ffmpeg, probing, text
+    │   ├── ToolMissing              tool_missing             500
+    │   ├── EncodeFailed             encode_failed            500   retryable
+    │   ├── DeadlineExceeded         deadline_exceeded        500
+    │   ├── OutputRejected           output_rejected          500   retryable
+    │   ├── ResourceLimit            resource_limit           500
+    │   └── ChildCrashed             child_crashed            500   counted as a crash
+    ├── WorkProblem                  claims and leases
+    │   ├── StaleAttempt             stale_attempt            409
+    │   ├── WorkerCrashed            worker_crashed           500
+    │   ├── Stopped                  stopped                  409
+    │   └── InternalError            internal_error           500
+    └── ServiceProblem               the platform itself
+        ├── DatabaseUnavailable      database_unavailable     503   retryable
+        ├── DataFolderLocked         data_folder_locked       409
+        ├── KeyNeeded                key_needed               500
+        └── ServerUnreachable        server_unreachable       503
+
+Each class says `what` happened, `why` it happens and the `remedy`. An instance may add a `detail`
+that names the value at fault, and `extra` fields for machines. `code` is stable for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+class ReelmillError(Exception):
+    """The root: catch it to catch everything that Reelmill raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    status_code: ClassVar[int] = 500
+    what: ClassVar[str] = "Something went wrong."
+    why: ClassVar[str] = ""
+    remedy: ClassVar[str] = ""
+    retryable: ClassVar[bool] = False  #: a step that raises it is tried again, with back-off
+
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        self.detail = detail or self.what
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+# ── Refused ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Refused(ReelmillError):
+    """The request can't be done as it stands; nothing was changed."""
+
+    code = "refused"
+    status_code = 409
+    what = "The request was refused."
+
+
+class ParamsInvalid(Refused):
+    """Read `detail`: it names the parameter and what would be accepted."""
+
+    code = "params_invalid"
+    status_code = 422
+    what = "The pipeline's parameters are not valid."
+    why = "A parameter is unknown, of the wrong type, out of range, or doesn't fit this video."
+    remedy = "Correct the parameter named in the detail; `reelmill pipelines --json` prints each pipeline's schema."
+
+
+class TextDoesNotFit(ParamsInvalid):
+    """Shorten the text, widen its box, or lower the smallest size."""
+
+    code = "text_does_not_fit"
+    what = "The text doesn't fit into the picture."
+    why = "Even at the smallest size the wrapped lines are higher or wider than the box that the text may fill."
+    remedy = "Shorten the text or make its size smaller."
+
+
+class TooManySteps(ParamsInvalid):
+    """Cut the source into fewer parts, or raise REELMILL_MAX_STEPS."""
+
+    code = "too_many_steps"
+    what = "The job would have more steps than are allowed."
+    why = "Each clip is a step, and a job may have at most REELMILL_MAX_STEPS of them."
+    remedy = "Choose longer segments, or raise REELMILL_MAX_STEPS on the server."
+
+
+class IdempotencyMismatch(Refused):
+    """Use a new Idempotency-Key for a new request."""
+
+    code = "idempotency_mismatch"
+    status_code = 422
+    what = "This Idempotency-Key was used with another request body."
+    why = "A key stands for one request for 24 hours, so that a repeated request can be told from a new one."
+    remedy = "Send a new key with the new body, or the old body with the old key."
+
+
+class IdempotencyInProgress(Refused):
+    """Wait a moment, then send the same request again."""
+
+    code = "idempotency_in_progress"
+    what = "A request with this Idempotency-Key is still being worked on."
+    why = "The first request with the key hasn't been answered yet."
+    remedy = "Wait a second and repeat the request; you will get the first one's reply."
+
+
+class TransitionRefused(Refused):
+    """Read the job again: it has moved on."""
+
+    code = "transition_refused"
+    what = "The job's status doesn't allow this."
+    why = "The job has moved to another status in the meantime, or the action has no meaning in this status."
+    remedy = "Read the job again and decide by its present status."
+
+
+class UploadNeeded(Refused):
+    """Finish the upload, then retry or create the job."""
+
+    code = "upload_needed"
+    what = "The video hasn't been uploaded."
+    why = "A job can only run when its source was uploaded and verified."
+    remedy = "PUT the file to the upload's URL, call uploads/complete, then try again."
+
+
+class NotReady(Refused):
+    """Wait until the job is completed."""
+
+    code = "not_ready"
+    what = "The result isn't there yet."
+    why = "Outputs are handed out once the job is completed."
+    remedy = "Follow the job's events, or ask for its status until it says completed."
+
+
+class NotFound(Refused):
+    """Check the id; it may belong to another tenant."""
+
+    code = "not_found"
+    status_code = 404
+    what = "There is nothing by this id."
+    why = "The id is unknown, was deleted, or isn't yours."
+    remedy = "Check the id and the API key that you use."
+
+
+class PipelineUnknown(Refused):
+    """Choose one of the installed pipelines."""
+
+    code = "pipeline_unknown"
+    status_code = 404
+    what = "There is no pipeline of this name."
+    why = "The name is misspelt, or the pipeline isn't installed on this server."
+    remedy = "List the installed pipelines with `reelmill pipelines`."
+
+
+class CursorInvalid(Refused):
+    """Start the listing again without a cursor."""
+
+    code = "cursor_invalid"
+    status_code = 400
+    what = "The cursor can't be read."
+    why = "A cursor is taken from `next_cursor` of the page before and can't be made or changed by hand."
+    remedy = "Leave the cursor out to start from the first page."
+
+
+class RequestInvalid(Refused):
+    """Read `errors`: each names the field and what is wrong with it."""
+
+    code = "request_invalid"
+    status_code = 422
+    what = "The request can't be understood."
+    why = "A field is missing, unknown, of the wrong type or out of range, or the body isn't JSON."
+    remedy = "Correct the fields named in `errors`; the OpenAPI document at /openapi.json describes them all."
+
+
+class RequestTooLarge(Refused):
+    """Send a smaller body; videos go to the upload's URL."""
+
+    code = "request_too_large"
+    status_code = 413
+    what = "The request's body is too large."
+    why = "API requests are small JSON documents; the video itself goes to the signed upload URL."
+    remedy = "Send the file to the URL from uploads/initiate."
+
+
+class MethodNotAllowed(Refused):
+    """Use one of the methods in the Allow header."""
+
+    code = "method_not_allowed"
+    status_code = 405
+    what = "This path doesn't take this method."
+    why = "The path exists, but not for this HTTP method."
+    remedy = "Use a method named in the reply's Allow header; see /openapi.json."
+
+
+class KeyMissing(Refused):
+    """Send an API key."""
+
+    code = "key_missing"
+    status_code = 401
+    what = "The request carries no API key."
+    why = "Every request but health checks and signed URLs needs one."
+    remedy = "Make a key with `reelmill keys create NAME` and send it as `Authorization: Bearer KEY`."
+
+
+class KeyInvalid(Refused):
+    """Use a key that exists and isn't revoked."""
+
+    code = "key_invalid"
+    status_code = 401
+    what = "The API key isn't valid."
+    why = "It is mistyped, unknown to this server, or was revoked."
+    remedy = "List the keys with `reelmill keys list`; make a new one with `reelmill keys create NAME`."
+
+
+class ScopeMissing(Refused):
+    """Use a key that has the scope."""
+
+    code = "scope_missing"
+    status_code = 403
+    what = "The API key may not do this."
+    why = "The key lacks the scope that this operation needs."
+    remedy = "Make a key with the scope named in the detail."
+
+
+class OriginRefused(Refused):
+    """Send the request from the page of this server."""
+
+    code = "origin_refused"
+    status_code = 403
+    what = "The request comes from another site."
+    why = "A signed-in browser may change things only from this server's own pages."
+    remedy = "Use an API key for requests from other sites."
+
+
+class SettingInvalid(Refused):
+    """Correct the variable that the detail names; it also shows a good value."""
+
+    code = "setting_invalid"
+    status_code = 500
+    what = "A setting can't be used."
+    why = "An environment variable or option has a value that makes no sense."
+    remedy = "Set the variable named in the detail to a value like the one shown there."
+
+
+# ── UploadProblem ─────────────────────────────────────────────────────────────────────────────
+
+
+class UploadProblem(ReelmillError):
+    """The source isn't what was announced."""
+
+    code = "upload_problem"
+    status_code = 422
+    what = "The upload can't be used."
+
+
+class UploadMissing(UploadProblem):
+    """The object is not in storage: finish the PUT, then call complete again."""
+
+    code = "upload_missing"
+    status_code = 400
+    what = "Upload not found in S3"  # the wording that older clients match on
+    why = "complete was called, but there is no object under the upload's key."
+    remedy = "PUT the file to the upload's URL (ask GET /uploads/{video_id} for a fresh one), then call complete again."
+
+
+class UploadExpired(UploadProblem):
+    """Ask for a fresh URL, send the file, then call complete."""
+
+    code = "upload_expired"
+    status_code = 410
+    what = "The upload wasn't finished in time."
+    why = "An upload that isn't completed within REELMILL_UPLOAD_TTL_S is given up."
+    remedy = "Start a new upload; if the file has arrived after all, call complete again."
+
+
+class UploadMismatch(UploadProblem):
+    """Send the file that was announced."""
+
+    code = "upload_mismatch"
+    what = "The uploaded object isn't the announced file."
+    why = "Its size or its SHA-256 differs from what was declared at initiate; the object was removed."
+    remedy = "Upload the file again under the same video id, or start a new upload with the right size and checksum."
+
+
+class NotAVideo(UploadProblem):
+    """Upload a video file."""
+
+    code = "not_a_video"
+    what = "The uploaded file isn't a video."
+    why = "No known container or no video stream was found in it, or it is damaged from the start."
+    remedy = "Play the file on your own machine first; start a new upload with a video: MP4, MOV, MKV, WebM, AVI, MPEG-TS."
+
+
+class MediaRejected(UploadProblem):
+    """Convert the file to something plainer, then upload that."""
+
+    code = "media_rejected"
+    what = "The video is outside what this server takes."
+    why = (
+        "Its dimensions, frame rate, duration, streams or time stamps exceed the limits for untrusted files."
+    )
+    remedy = "Convert it, for example with `ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4`, and start a new upload."
+
+
+# ── StorageProblem ────────────────────────────────────────────────────────────────────────────
+
+
+class StorageProblem(ReelmillError):
+    """The object store said no, or nothing."""
+
+    code = "storage_problem"
+    status_code = 502
+    what = "The object store couldn't do this."
+
+
+class ObjectMissing(StorageProblem):
+    """There is no object under this key."""
+
+    code = "object_missing"
+    status_code = 404
+    what = "The object isn't in storage."
+    why = "It was never written, or it was deleted."
+    remedy = "Check the key; run the job again if an output was deleted."
+
+
+class ObjectExists(StorageProblem):
+    """The object is there already: call complete."""
+
+    code = "object_exists"
+    status_code = 412
+    what = "There is an object under this key already."
+    why = "Objects are written once: an upload URL can't replace a file that has arrived."
+    remedy = "Call uploads/complete; to send another file, start a new upload."
+
+
+class SignatureInvalid(StorageProblem):
+    """Use the URL and headers exactly as they were handed out."""
+
+    code = "signature_invalid"
+    status_code = 403
+    what = "The URL's signature doesn't match the request."
+    why = "A signed URL is bound to its method, key, size, content type and checksum; something was changed."
+    remedy = "Send exactly the method, headers and body that the URL was made for, or ask for a new URL."
+
+
+class SignatureExpired(StorageProblem):
+    """Ask for a new URL."""
+
+    code = "signature_expired"
+    status_code = 403
+    what = "The signed URL has expired."
+    why = "Signed URLs live for a limited time."
+    remedy = "Ask for a new one: GET /uploads/{video_id} for an upload, GET /jobs/{job_id}/status for results."
+
+
+class BodyMismatch(StorageProblem):
+    """Send exactly the bytes that the URL was signed for."""
+
+    code = "body_mismatch"
+    status_code = 400
+    what = "The body isn't what the URL was signed for."
+    why = "Its length or its SHA-256 differs from the signed value, or the connection broke off; nothing was stored."
+    remedy = "Send the whole file again."
+
+
+class RangeUnsatisfiable(StorageProblem):
+    """Ask for a range inside the object."""
+
+    code = "range_unsatisfiable"
+    status_code = 416
+    what = "The range lies outside the object."
+    why = "The Range header asks for bytes behind the end."
+    remedy = "Read Content-Range of this reply for the object's size."
+
+
+class StorageDenied(StorageProblem):
+    """Fix the store's credentials or policy."""
+
+    code = "storage_denied"
+    what = "The object store refused access."
+    why = "The server's credentials may not do this, or the folder's permissions forbid it."
+    remedy = "Correct the credentials, bucket policy or folder permissions of REELMILL_STORAGE_URL, then repeat."
+
+
+class StorageUnavailable(StorageProblem):
+    """Wait, then repeat: nothing was changed."""
+
+    code = "storage_unavailable"
+    status_code = 503
+    what = "The object store doesn't answer."
+    why = "It is down, overloaded or unreachable, or the disk is full."
+    remedy = "Repeat the request in a moment; look at the store if it goes on."
+    retryable = True
+
+
+# ── MediaProblem ──────────────────────────────────────────────────────────────────────────────
+
+
+class MediaProblem(ReelmillError):
+    """Work on the media itself failed."""
+
+    code = "media_problem"
+    what = "The media couldn't be processed."
+
+
+class ToolMissing(MediaProblem):
+    """Install the tool that the detail names."""
+
+    code = "tool_missing"
+    what = "A program or font that is needed isn't there."
+    why = "The installation is incomplete."
+    remedy = "Reinstall with `pip install --force-reinstall reelmill`, or point REELMILL_FFMPEG at ffmpeg ≥ 8.1.3."
+
+
+class EncodeFailed(MediaProblem):
+    """Read the tail of ffmpeg's own words in `extra['stderr']`."""
+
+    code = "encode_failed"
+    what = "ffmpeg ended with an error."
+    why = "The source is damaged where it was read, or the machine is short of memory or disk."
+    remedy = "Look at the command and the tail of its output in the job; play the source at that place."
+    retryable = True
+
+
+class DeadlineExceeded(MediaProblem):
+    """The work took longer than it may."""
+
+    code = "deadline_exceeded"
+    what = "A step took longer than its deadline."
+    why = "The machine is overloaded, or the source makes the decoder run on without end."
+    remedy = "Retry when the machine is less busy; if it happens again, convert the source first."
+
+
+class OutputRejected(MediaProblem):
+    """The output was written but isn't what was planned."""
+
+    code = "output_rejected"
+    what = "An output didn't pass its check."
+    why = "Its duration, frames or streams differ from the plan, so it was not recorded."
+    remedy = "Retry the job; if it happens again, the source is likely damaged at that place."
+    retryable = True
+
+
+class ResourceLimit(MediaProblem):
+    """The child was stopped by a limit on time, memory or file size."""
+
+    code = "resource_limit"
+    what = "The media work hit a resource limit."
+    why = "It used more processor time, memory or disk than one step may."
+    remedy = "Convert the source to something plainer, or raise the limit in the settings."
+
+
+class ChildCrashed(MediaProblem):
+    """A media child died by a signal that we didn't send: counted as a crash, not as a try."""
+
+    code = "child_crashed"
+    what = "A media process died."
+    why = "It was killed from outside (out of memory, an operator) or crashed on this source."
+    remedy = "Nothing: the step is taken up again, up to three times."
+
+
+# ── WorkProblem ───────────────────────────────────────────────────────────────────────────────
+
+
+class WorkProblem(ReelmillError):
+    """Claims, leases and attempts."""
+
+    code = "work_problem"
+    what = "The step couldn't be worked on."
+
+
+class StaleAttempt(WorkProblem):
+    """Drop the work: the step belongs to a newer attempt, or its job has ended."""
+
+    code = "stale_attempt"
+    status_code = 409
+    what = "The step was claimed by somebody else, or its job has moved on."
+    why = "The lease was lost, or the job was cancelled, failed or retried in the meantime."
+    remedy = "Nothing: the newer attempt goes on."
+
+
+class WorkerCrashed(WorkProblem):
+    """Three crashes on one step: the source is likely poison for the tools."""
+
+    code = "worker_crashed"
+    what = "The workers on one step died three times."
+    why = "A media process crashed or a worker vanished each time that the step was tried."
+    remedy = "Look for out-of-memory kills on the workers; convert the source to something plainer; then retry the job."
+
+
+class Stopped(WorkProblem):
+    """Raised inside a step when its job was cancelled, its lease lost or its worker is shutting down."""
+
+    code = "stopped"
+    status_code = 409
+    what = "The step was stopped."
+    why = "The job was cancelled, the lease was lost or the worker is shutting down."
+    remedy = "Nothing: what is needed is done again."
+
+
+class InternalError(WorkProblem):
+    """A defect in Reelmill or a pipeline; the log has the stack trace."""
+
+    code = "internal_error"
+    what = "An unexpected error happened."
+    why = "This is a defect in Reelmill or in a pipeline that was added to it."
+    remedy = "Look up the correlation id in the server's log and report it with the stack trace found there."
+
+
+# ── ServiceProblem ────────────────────────────────────────────────────────────────────────────
+
+
+class ServiceProblem(ReelmillError):
+    """The platform itself can't go on."""
+
+    code = "service_problem"
+    status_code = 503
+    what = "The service can't do this now."
+
+
+class DatabaseUnavailable(ServiceProblem):
+    """Wait, then repeat: nothing was changed."""
+
+    code = "database_unavailable"
+    what = "The database doesn't answer."
+    why = "It is down, unreachable or overloaded."
+    remedy = "Repeat in a moment; check REELMILL_DATABASE_URL and the database if it goes on."
+    retryable = True
+
+
+class DataFolderLocked(ServiceProblem):
+    """Stop the other server, or use another data folder."""
+
+    code = "data_folder_locked"
+    status_code = 409
+    what = "Another Reelmill server uses this data folder."
+    why = "An embedded server owns its folder alone, so that no job is done twice."
+    remedy = "Stop the other server, or choose another folder with `--data DIR` (REELMILL_DATA)."
+
+
+class KeyNeeded(ServiceProblem):
+    """Make an API key before binding to a public address."""
+
+    code = "key_needed"
+    status_code = 500
+    what = "The server would be open to the network without any API key."
+    why = "Binding to an address other than loopback needs at least one key."
+    remedy = "Run `reelmill keys create NAME` first, or bind to 127.0.0.1."
+
+
+class ServerUnreachable(ServiceProblem):
+    """Start the server, or correct the address."""
+
+    code = "server_unreachable"
+    what = "The Reelmill server doesn't answer."
+    why = "It isn't running, or the address is wrong."
+    remedy = "Start it with `reelmill serve`, or set REELMILL_URL to its address."
+
+
+def catalogue() -> Iterator[type[ReelmillError]]:
+    """Yield every error class of the package with a code of its own, in the order of definition."""
+
+    def walk(cls: type[ReelmillError]) -> Iterator[type[ReelmillError]]:
+        for child in cls.__subclasses__():
+            if child.__module__ == __name__:
+                if not child.__subclasses__() or child is ParamsInvalid:
+                    yield child
+                yield from walk(child)
+
+    return walk(ReelmillError)

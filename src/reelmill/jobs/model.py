@@ -1,0 +1,258 @@
+"""The nouns: plain frozen values that stores return and the API shows. No behaviour that touches the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A source file, uploaded, imported or generated."""
+
+    id: str
+    tenant: str
+    user_id: str
+    filename: str  #: as the user named it; shown, never used as a path
+    content_type: str
+    size_bytes: int  #: declared at initiate, verified at complete
+    sha256: str | None  #: hex, declared at initiate; verified at complete
+    key: str  #: of the object in storage
+    labels: Json
+    upload_status: UploadStatus
+    source: Json | None = None  #: the probe, stored when the upload was completed
+    processing_status: Processing = Processing.PENDING
+    processing_job_id: str | None = None  #: the driver: the newest job on this video
+    processing_completed_at: datetime | None = None
+    processing_error: str | None = None
+    created_at: datetime
+    uploaded_at: datetime | None = None
+    upload_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A named phase of a pipeline. `weight` is its fixed share of the progress; a pipeline's sum to 100."""
+
+    name: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """What a pipeline plans: one unit of work, repeatable, with all that its run needs."""
+
+    index: int  #: ≥ 0, unique within the stage
+    kind: str
+    params: Json
+    digest: str  #: SHA-256 hex of (kind, tool version, threads, parameters, input digests, tenant)
+    optional: bool = False  #: its failure is a warning, not the job's failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of a pipeline on one video."""
+
+    id: str
+    video_id: str
+    tenant: str
+    user_id: str
+    pipeline: str
+    pipeline_version: str
+    params: Json
+    status: Status
+    stage: str | None  #: None before queueing
+    run: int  #: ≥ 1; raised by retry
+    stages: tuple[Stage, ...]
+    steps_planned: int = 0  #: of the present stage
+    steps_done: int = 0
+    progress_pct: float = 0.0  #: 0–100, never lower within a run
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    priority: int = 0  #: higher is claimed earlier
+    last_seq: int = 0  #: of its events
+    error_code: str | None = None
+    error_detail: str | None = None
+    correlation_id: str | None = None
+    created_at: datetime
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None  #: when it ended, however it ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The unit of work; its id is `{job}:{stage}:{index}`."""
+
+    id: str
+    job_id: str
+    stage: str
+    index: int
+    kind: str
+    params: Json
+    digest: str
+    optional: bool
+    status: StepStatus
+    run: int  #: of the job when it was last claimed
+    attempt: int = 0  #: raised by each claim, never reset: the fence
+    tries: int = 0  #: charged errors in this run
+    crashes: int = 0  #: lost leases and dead children in this run
+    worker_id: str | None = None
+    progress: float = 0.0  #: 0–1 of the running attempt
+    output: Json | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The history of one claim of a step."""
+
+    step_id: str
+    attempt: int
+    run: int
+    worker_id: str
+    engine_task_id: str | None  #: the queue engine's own id; never used to look a job up
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None  #: done, again, crash, release, fail, cancel; None while it runs
+    error_code: str | None
+    error_detail: str | None
+    command: str | None  #: the exact command, signatures removed
+    stderr: str | None  #: its tail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A worker's hold on a step: everything its run needs, and the fence for its writes."""
+
+    step: Step
+    job: Job
+    video: Video
+    worker_id: str
+
+    @property
+    def attempt(self) -> int:
+        return self.step.attempt
+
+    @property
+    def run(self) -> int:
+        return self.step.run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewArtifact:
+    """A checked file that a step has stored, before its row exists."""
+
+    kind: str  #: clip, thumbnail, manifest, contact_sheet …
+    name: str  #: the file name that a download gets, unique within its job
+    key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    meta: Json = field(default_factory=dict)
+    primary: bool = False  #: one of the job's results, in `download_urls`; others only support them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that a step made, known by its object key, never by a URL."""
+
+    id: str
+    job_id: str
+    step_id: str
+    stage: str
+    index: int
+    run: int
+    attempt: int
+    kind: str
+    name: str
+    key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    meta: Json
+    primary: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEvent:
+    """One thing that happened to a job; `seq` counts from 1 within the job, in the order of commit."""
+
+    job_id: str
+    seq: int
+    type: str
+    data: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    """What the object store knows of one object."""
+
+    key: str
+    size_bytes: int
+    sha256: str | None  #: hex, when the store has verified it
+    content_type: str
+    modified_at: datetime
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRequest:
+    """A request that a client may send to storage by itself, exactly as it stands."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What a step's run returns: a JSON output that later stages may plan from, and the files it published."""
+
+    output: Json
+    artifacts: tuple[NewArtifact, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """Who may: the stored half of a key. The secret is shown once and kept as SHA-256."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    subject: str  #: becomes `user_id` of what it makes
+    tenant: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; `next_cursor` is None on the last."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+Located = Path | str
+"""Where a media tool reads an object: a local path, or a signed URL with seek."""

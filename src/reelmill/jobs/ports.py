@@ -1,0 +1,474 @@
+"""All that can be swapped: the core speaks to the world only through these protocols.
+
+Each port has one contract suite in `tests/contract/`, run against every adapter on real servers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from reelmill.jobs.lifecycle import Event, Status, StepEvent, UploadStatus
+from reelmill.jobs.model import (
+    ApiKey,
+    Artifact,
+    Attempt,
+    Claim,
+    Job,
+    JobEvent,
+    Json,
+    Located,
+    NewArtifact,
+    ObjectInfo,
+    Page,
+    SignedRequest,
+    Stage,
+    Step,
+    StepResult,
+    StepSpec,
+    Video,
+)
+
+# ── What a store is given ─────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVideo:
+    """A video whose source is about to be uploaded."""
+
+    id: str
+    tenant: str
+    user_id: str
+    filename: str
+    content_type: str
+    size_bytes: int
+    sha256: str | None
+    key: str
+    labels: Json = field(default_factory=dict)
+    upload_ttl_s: float = 86400.0  #: from now, by the store's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be; its id was made by the service and is never made again."""
+
+    id: str
+    video_id: str
+    tenant: str
+    user_id: str
+    pipeline: str
+    pipeline_version: str
+    params: Json
+    stages: tuple[Stage, ...]
+    priority: int = 0
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A stage with its steps, to be made `ready` in one write."""
+
+    stage: str
+    specs: tuple[StepSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something failed: a code from the catalogue and one sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one attempt, as the runner decided it."""
+
+    event: StepEvent  #: FINISH, AGAIN, CRASH, RELEASE or FAIL
+    result: StepResult | None = None  #: with FINISH
+    failure: Failure | None = None  #: with AGAIN, CRASH and FAIL
+    delay_s: float = 0.0  #: with AGAIN and CRASH: not claimable before
+    command: str | None = None
+    stderr: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One hold on a step: the pair that fences its writes."""
+
+    step_id: str
+    attempt: int
+
+
+# ── JobStore ──────────────────────────────────────────────────────────────────────────────────
+
+
+class JobStore(Protocol):
+    """The record of videos, jobs, steps, attempts, artifacts and events: the only truth.
+
+    Every method is one transaction. A change of status is one guarded write that returns what it wrote.
+    Stamps are the database's. Raises DatabaseUnavailable when the database doesn't answer.
+    """
+
+    # videos and jobs
+    def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
+        """Insert a video awaiting its upload and, with it, a job in `awaiting_upload` that becomes its driver."""
+        ...
+
+    def add_job(self, job: NewJob, opening: Opening) -> Job:
+        """Insert a queued job with its first stage's ready steps; it becomes the video's driver (`processing`).
+
+        Raises UploadNeeded when the video isn't uploaded, NotFound when it isn't the tenant's.
+        """
+        ...
+
+    def uploaded(self, video_id: str, source: Json, job_id: str | None, then: Opening | Failure | None) -> Job | None:
+        """Record a verified upload and its probe; with `job_id`, move that job too, all in one write.
+
+        then: an Opening queues the job with these steps; a Failure fails it; None leaves jobs alone.
+        Raises TransitionRefused when the upload was recorded before, or the job left the statuses that take UPLOADED.
+        """
+        ...
+
+    def reject_upload(
+        self, video_id: str, job_id: str | None, failure: Failure, upload_status: UploadStatus | None
+    ) -> Job | None:
+        """Fail the waiting job, if there is one, and set the video's upload_status when one is given.
+
+        Does nothing to a job that isn't awaiting_upload or failed by an upload error; returns it as it then is.
+        Raises TransitionRefused when the upload was recorded in the meantime.
+        """
+        ...
+
+    def apply(
+        self,
+        job_id: str,
+        event: Event,
+        *,
+        run: int | None = None,
+        failure: Failure | None = None,
+        opening: Opening | None = None,
+    ) -> Job:
+        """Move a job along one edge: FINISH, FAIL, CANCEL or RETRY.
+
+        run: the write happens only while the job is in this run.
+        failure: with FAIL.
+        opening: with RETRY of a job that has no steps yet: its first stage.
+        FINISH needs that no step of the present stage is open. FAIL and CANCEL cancel the running steps.
+        RETRY raises `run`, clears the error, sets failed and cancelled steps ready with tries and crashes 0.
+        Raises TransitionRefused when the job moved between two tries, UploadNeeded for RETRY without an upload.
+        """
+        ...
+
+    def open_stage(self, job_id: str, *, run: int, after: str, opening: Opening) -> Job | None:
+        """Begin the next stage; None when it was begun before (repeatable).
+
+        Guarded by (stage is `after`, run, running, no open step).
+        """
+        ...
+
+    # work
+    def claim(self, worker_id: str, *, limit: int, lease_s: float, engine_task_id: str | None = None) -> list[Claim]:
+        """Take up to `limit` claimable steps: highest priority, then oldest job, then index.
+
+        A step is claimable when it is ready, its `not_before` has passed and its job is queued or running.
+        A run's first claim moves the job to running in the same transaction.
+        """
+        ...
+
+    def beat(self, held: Sequence[Held], *, lease_s: float) -> frozenset[Held]:
+        """Lengthen the leases; return those still held (the rest were lost, or their jobs have ended)."""
+        ...
+
+    def still_held(self, held: Sequence[Held]) -> frozenset[Held]:
+        """Return those of `held` that are running in this attempt: a cheap read, for prompt cancelling."""
+        ...
+
+    def report(self, claim: Claim, fraction: float, message: str | None = None) -> None:
+        """Store the progress of a running step, 0–1. Raises StaleAttempt."""
+        ...
+
+    def close(self, claim: Claim, outcome: Outcome) -> Job:
+        """End an attempt: the step, its job, video, artifacts and event in one guarded write; return the job.
+
+        FAIL of an optional step counts it as done and adds a warning; of any other step fails the job.
+        Raises StaleAttempt when the attempt or run isn't the present one: nothing was written.
+        """
+        ...
+
+    # care
+    def lose_dead(self, *, max_crashes: int) -> list[Held]:
+        """Take back steps whose lease has passed: crashes+1 and ready again, or worker_crashed at the limit."""
+        ...
+
+    def release_all(self) -> int:
+        """Take back every running step, uncharged: an embedded server does it at start, under its folder's lock."""
+        ...
+
+    def stalled(self, limit: int = 100) -> list[Job]:
+        """Return running or queued jobs whose present stage has no open step: someone must advance them."""
+        ...
+
+    def to_ring(self, limit: int, *, again_after_s: float) -> list[Step]:
+        """Mark claimable steps that nobody was told of (or not for a while) as rung, and return them."""
+        ...
+
+    def expire_uploads(self, limit: int = 100) -> list[Job]:
+        """Fail jobs whose upload wasn't completed in time, and mark their videos expired."""
+        ...
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or keep a named lease, so that one sweeper works at a time."""
+        ...
+
+    def unswept(self, limit: int = 100) -> list[Job]:
+        """Return ended jobs whose stored files haven't been compared with their artifact rows since they ended."""
+        ...
+
+    def mark_swept(self, job_id: str) -> None: ...
+
+    # reading
+    def video(self, video_id: str, tenant: str | None = None) -> Video:
+        """Raises NotFound; also when another tenant owns it."""
+        ...
+
+    def job(self, job_id: str, tenant: str | None = None) -> Job:
+        """Raises NotFound; also when another tenant owns it."""
+        ...
+
+    def video_and_job(self, video_id: str) -> tuple[Video, Job | None]:
+        """Return a video and its driver from one statement: they never disagree."""
+        ...
+
+    def videos(
+        self,
+        tenant: str,
+        *,
+        processing_status: str | None = None,
+        upload_status: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Video]:
+        """Newest first. Raises CursorInvalid."""
+        ...
+
+    def jobs(
+        self,
+        tenant: str,
+        *,
+        status: Status | None = None,
+        pipeline: str | None = None,
+        video_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Newest first. Raises CursorInvalid."""
+        ...
+
+    def steps(self, job_id: str, stage: str | None = None) -> list[Step]:
+        """In order of stage opening and index."""
+        ...
+
+    def attempts(self, job_id: str) -> list[Attempt]: ...
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        """In order of stage opening, index and name."""
+        ...
+
+    def events_after(self, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
+        """Return events of these jobs with a seq above the given one, by job and seq."""
+        ...
+
+    def jobs_by_id(self, ids: Sequence[str]) -> list[Job]: ...
+
+    def queue_position(self, job_id: str) -> int | None:
+        """Return how many queued jobs are claimed before this one; None when it isn't queued."""
+        ...
+
+
+class AccessStore(Protocol):
+    """API keys and idempotent requests, in the same database."""
+
+    def add_key(self, key: ApiKey, sha256: str) -> ApiKey: ...
+
+    def find_key(self, sha256: str) -> ApiKey | None:
+        """Return the unrevoked key with this hash of its secret."""
+        ...
+
+    def keys(self, tenant: str | None = None) -> list[ApiKey]: ...
+
+    def revoke_key(self, key_id: str, tenant: str | None = None) -> ApiKey:
+        """Raises NotFound."""
+        ...
+
+    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
+        """Reserve an Idempotency-Key; return the reply when the same request was answered before.
+
+        Raises IdempotencyMismatch for another body, IdempotencyInProgress while the first is being worked on
+        (a reservation older than 60 s counts as abandoned and is taken over).
+        """
+        ...
+
+    def finish_request(self, tenant: str, path: str, key: str, reply: StoredReply) -> None: ...
+
+    def drop_request(self, tenant: str, path: str, key: str) -> None:
+        """Give the reservation back: the request failed in a way that may succeed when repeated."""
+        ...
+
+    def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """The reply to an idempotent request."""
+
+    status_code: int
+    body: str
+    content_type: str
+
+
+# ── ObjectStore ───────────────────────────────────────────────────────────────────────────────
+
+
+class ObjectStore(Protocol):
+    """Where files live. Keys are made by Reelmill: `[A-Za-z0-9._-]` segments joined by `/`, never from user input.
+
+    Every method may raise StorageUnavailable (try again) or StorageDenied (fix the credentials).
+    """
+
+    bucket: str
+
+    def sign_put(
+        self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int = 900
+    ) -> SignedRequest:
+        """Return a PUT that stores exactly this object, once, and nothing else."""
+        ...
+
+    def generate_presigned_download_url(
+        self,
+        bucket: str,
+        key: str,
+        expiration: int = 3600,
+        *,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """Return a GET URL that works for `expiration` seconds, with Range; `filename` makes it an attachment."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """Raises ObjectMissing."""
+        ...
+
+    def put_file(self, key: str, path: Path, *, content_type: str, sha256: str) -> ObjectInfo:
+        """Store a local file, checked against its hex SHA-256; replaces what was there. May move the file."""
+        ...
+
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield the object's bytes in blocks. Raises ObjectMissing."""
+        ...
+
+    def locate(self, key: str) -> Located:
+        """Return where ffmpeg reads the object: a local path, or a signed URL. Raises ObjectMissing."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens when there is none."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with `prefix`, in order."""
+        ...
+
+
+# ── Dispatcher ────────────────────────────────────────────────────────────────────────────────
+
+
+class Dispatcher(Protocol):
+    """A doorbell: a ring may be lost or come twice. Whoever hears it claims from the store."""
+
+    def ring(self, count: int = 1) -> None:
+        """Say that there may be work for `count` workers. Never raises; the sweeper rings again."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until rung, at most `timeout_s`; for workers in this process."""
+        ...
+
+
+# ── Pipeline ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Work(Protocol):
+    """What a step's run is given: its place, its stop flag, and the ways to read, report and publish."""
+
+    claim: Claim
+    scratch: Path  #: empty at start, removed at the end whatever happens
+    stop: threading.Event  #: set when the job was cancelled, the lease lost, or the worker stops
+
+    def locate(self, key: str) -> Located:
+        """Return where to read an object, a part at a time."""
+        ...
+
+    def fetch(self, key: str, name: str) -> Path:
+        """Copy a small object (a thumbnail) into the scratch folder."""
+        ...
+
+    def progress(self, fraction: float, message: str | None = None) -> None:
+        """Report 0–1 of this step; cheap, may be called for each frame. Raises Stopped."""
+        ...
+
+    def command(self, argv: Sequence[str]) -> None:
+        """Record the exact command for the attempt's history."""
+        ...
+
+    def publish(
+        self,
+        path: Path,
+        *,
+        kind: str,
+        name: str,
+        content_type: str,
+        meta: Json | None = None,
+        primary: bool = False,
+    ) -> NewArtifact:
+        """Store a checked file under a key that ends in `-r{run}a{attempt}`. Raises Stopped, StorageProblem."""
+        ...
+
+
+class Pipeline(Protocol):
+    """A plug-in that knows how to make something. `plan` is pure; `run` is repeatable.
+
+    `name`, `version`, `title`, `stages` (weights sum to 100) and the JSON schema of `Params` are all that
+    API, CLI, docs and UI need to offer it.
+    """
+
+    name: str
+    version: str
+    title: str
+    stages: tuple[Stage, ...]
+    Params: type[BaseModel]  # a class attribute by its field's own name
+
+    def plan(
+        self, stage: str, source: Json, params: Any, done: Mapping[str, Sequence[Json]], tenant: str
+    ) -> list[StepSpec]:
+        """Return the stage's steps. Touches no file, clock, network or random source.
+
+        source: the stored probe. params: an instance of Params. done: outputs of earlier stages, by index.
+        Raises ParamsInvalid when the parameters don't fit the source.
+        """
+        ...
+
+    def preview(self, source: Json, params: Any) -> Json:
+        """Return what the job would make (for `clips`: the cut list), from the same code as `plan`."""
+        ...
+
+    def run(self, step: Step, work: Work) -> StepResult:
+        """Do one step. Raises ReelmillError: `retryable` ones are tried again."""
+        ...

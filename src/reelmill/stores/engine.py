@@ -1,0 +1,116 @@
+"""Engines for SQLite and PostgreSQL, and the two ways to use one: `@writing` and `@reading`.
+
+A writing method is one transaction. On SQLite it begins IMMEDIATE, so that it never has to give up in the middle;
+on PostgreSQL a deadlock or serialisation failure runs it again from the start. Locks are taken in one order
+(job, then its steps, then its video), so that deadlocks are the exception.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from reelmill.errors import DatabaseUnavailable, SettingInvalid
+
+GOOD_URLS = "sqlite:////var/lib/reelmill/reelmill.db or postgresql://user:password@host:5432/reelmill"
+RETRIED_STATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+TRANSACTION_TRIES = 8
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for `sqlite:///…` or `postgresql://…`. Raises SettingInvalid for any other URL."""
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise SettingInvalid(f"REELMILL_DATABASE_URL can't be read; a good value is {GOOD_URLS}.") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return _open_sqlite(parsed)
+    if backend == "postgresql":
+        try:
+            return sa.create_engine(
+                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10, max_overflow=20
+            )
+        except ModuleNotFoundError as error:
+            raise SettingInvalid("PostgreSQL needs the extra: pip install 'reelmill[postgres]'.") from error
+    raise SettingInvalid(f"REELMILL_DATABASE_URL names {backend!r}; a good value is {GOOD_URLS}.")
+
+
+def _open_sqlite(url: sa.URL) -> Engine:
+    engine = sa.create_engine(
+        url, connect_args={"check_same_thread": False, "timeout": 30}, pool_size=20, max_overflow=20
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions by itself
+        # FULL: an acknowledged job survives a power cut, not only a crash of the process.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = "IMMEDIATE" if connection.get_execution_options().get("writing") else "DEFERRED"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+class HasEngine(Protocol):
+    engine: Engine
+    on_commit: Callable[[], None]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=HasEngine)
+
+
+def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Run the method in one writing transaction, given as its first argument; then tell `on_commit`."""
+
+    @wraps(method)
+    def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        for left in reversed(range(TRANSACTION_TRIES)):
+            try:
+                with self.engine.connect().execution_options(writing=True) as tx, tx.begin():
+                    result = method(self, tx, *args, **kwargs)
+            except DBAPIError as error:
+                if left and getattr(error.orig, "sqlstate", None) in RETRIED_STATES:
+                    time.sleep(random.uniform(0, 0.02))  # noqa: S311 - jitter, not a secret
+                    continue
+                raise _named(error) from error
+            self.on_commit()
+            return result
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    return cast(Callable[Concatenate[S, P], R], run)
+
+
+def reading(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Run the method in one reading transaction, given as its first argument."""
+
+    @wraps(method)
+    def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with self.engine.connect() as tx, tx.begin():
+                return method(self, tx, *args, **kwargs)
+        except DBAPIError as error:
+            raise _named(error) from error
+
+    return cast(Callable[Concatenate[S, P], R], run)
+
+
+def _named(error: DBAPIError) -> Exception:
+    """Return DatabaseUnavailable for an outage, else the error itself: a defect must not look like one."""
+    if isinstance(error, OperationalError | sa.exc.InterfaceError) or error.connection_invalidated:
+        return DatabaseUnavailable(f"The database doesn't answer: {str(error.orig).strip().splitlines()[0]}.")
+    return error

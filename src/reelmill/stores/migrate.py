@@ -1,0 +1,62 @@
+"""Bring a database's schema up to date, or back, with the migrations that come inside the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+
+from reelmill.stores.engine import open_engine
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+UPGRADE_LOCK = 7_346_551  # any number, the same in every process: upgrades of one database wait for each other
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Upgrade to `revision`; nothing happens when it is there already. Safe from several processes at once."""
+    _run(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Go back to `revision`. What only newer revisions can hold is lost."""
+    _run(url, lambda config: command.downgrade(config, revision))
+
+
+def current(url: str) -> str | None:
+    """Return the database's revision; None for an empty database."""
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def head() -> str:
+    """Return the revision that this version of Reelmill needs."""
+    found = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    assert found is not None
+    return found
+
+
+def _run(url: str, act: Callable[[Config], None]) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = open_engine(url)
+    try:
+        with engine.connect().execution_options(writing=True) as connection, connection.begin():
+            _hold(connection)
+            config.attributes["connection"] = connection
+            act(config)
+    finally:
+        engine.dispose()
+
+
+def _hold(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite holds by BEGIN IMMEDIATE
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})")

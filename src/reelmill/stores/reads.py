@@ -1,0 +1,200 @@
+"""The reading half of the SQL store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reelmill.errors import NotFound
+from reelmill.jobs.lifecycle import CLAIMABLE, Status, StepStatus
+from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Video
+from reelmill.jobs.ports import Held
+from reelmill.stores import rows, schema
+from reelmill.stores.engine import reading
+
+T = TypeVar("T")
+
+
+class SqlReads:
+    """What can be asked; see `jobs.ports.JobStore` for each method's promise."""
+
+    engine: Engine
+    on_commit: Callable[[], None]
+
+    @reading
+    def video(self, tx: Connection, video_id: str, tenant: str | None = None) -> Video:
+        return rows.to_video(_one(tx, schema.videos, video_id, tenant))
+
+    @reading
+    def job(self, tx: Connection, job_id: str, tenant: str | None = None) -> Job:
+        return rows.to_job(_one(tx, schema.jobs, job_id, tenant))
+
+    @reading
+    def video_and_job(self, tx: Connection, video_id: str) -> tuple[Video, Job | None]:
+        v, j = schema.videos, schema.jobs
+        both = (
+            sa.select(v, j)
+            .select_from(v.outerjoin(j, j.c.id == v.c.processing_job_id))
+            .where(v.c.id == video_id)
+            .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+        )
+        row = tx.execute(both).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no video {video_id}.")
+        job = None if row["jobs_id"] is None else rows.to_job({c.name: row[f"jobs_{c.name}"] for c in j.c})
+        return rows.to_video({c.name: row[f"videos_{c.name}"] for c in v.c}), job
+
+    @reading
+    def videos(
+        self,
+        tx: Connection,
+        tenant: str,
+        *,
+        processing_status: str | None = None,
+        upload_status: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Video]:
+        v = schema.videos
+        wanted = [v.c.labels[name].as_string() == value for name, value in (labels or {}).items()]
+        if processing_status is not None:
+            wanted.append(v.c.processing_status == processing_status)
+        if upload_status is not None:
+            wanted.append(v.c.upload_status == upload_status)
+        return _page(tx, v, rows.to_video, tenant, wanted, cursor, limit)
+
+    @reading
+    def jobs(
+        self,
+        tx: Connection,
+        tenant: str,
+        *,
+        status: Status | None = None,
+        pipeline: str | None = None,
+        video_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Job]:
+        j = schema.jobs
+        given = {j.c.status: status, j.c.pipeline: pipeline, j.c.video_id: video_id}
+        wanted = [column == value for column, value in given.items() if value is not None]
+        return _page(tx, j, rows.to_job, tenant, wanted, cursor, limit)
+
+    @reading
+    def jobs_by_id(self, tx: Connection, ids: Sequence[str]) -> list[Job]:
+        found = tx.execute(sa.select(schema.jobs).where(schema.jobs.c.id.in_(ids)))
+        return [rows.to_job(row) for row in found.mappings()]
+
+    @reading
+    def steps(self, tx: Connection, job_id: str, stage: str | None = None) -> list[Step]:
+        s = schema.steps
+        query = sa.select(s).where(s.c.job_id == job_id).order_by(s.c.stage_no, s.c.index)
+        if stage is not None:
+            query = query.where(s.c.stage == stage)
+        return [rows.to_step(row) for row in tx.execute(query).mappings()]
+
+    @reading
+    def attempts(self, tx: Connection, job_id: str) -> list[Attempt]:
+        a, s = schema.attempts, schema.steps
+        query = (
+            sa.select(a)
+            .join(s, s.c.id == a.c.step_id)
+            .where(a.c.job_id == job_id)
+            .order_by(s.c.stage_no, s.c.index, a.c.attempt)
+        )
+        return [rows.to_attempt(row) for row in tx.execute(query).mappings()]
+
+    @reading
+    def artifacts(self, tx: Connection, job_id: str) -> list[Artifact]:
+        a = schema.artifacts
+        query = sa.select(a).where(a.c.job_id == job_id).order_by(a.c.stage_no, a.c.index, a.c.name)
+        return [rows.to_artifact(row) for row in tx.execute(query).mappings()]
+
+    @reading
+    def events_after(self, tx: Connection, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
+        if not after:
+            return []
+        e = schema.events
+        wanted = sa.or_(*(sa.and_(e.c.job_id == job_id, e.c.seq > seq) for job_id, seq in after.items()))
+        query = sa.select(e).where(wanted).order_by(e.c.job_id, e.c.seq).limit(limit)
+        return [rows.to_event(row) for row in tx.execute(query).mappings()]
+
+    @reading
+    def still_held(self, tx: Connection, held: Sequence[Held]) -> frozenset[Held]:
+        s = schema.steps
+        found = tx.execute(
+            sa.select(s.c.id, s.c.attempt).where(
+                s.c.id.in_([h.step_id for h in held]), s.c.status == StepStatus.RUNNING
+            )
+        )
+        return frozenset(held) & frozenset(Held(row.id, row.attempt) for row in found)
+
+    @reading
+    def stalled(self, tx: Connection, limit: int = 100) -> list[Job]:
+        j, s = schema.jobs, schema.steps
+        open_step = sa.exists().where(s.c.job_id == j.c.id, s.c.status.in_([StepStatus.READY, StepStatus.RUNNING]))
+        query = sa.select(j).where(j.c.status.in_(list(CLAIMABLE)), ~open_step).order_by(j.c.queued_at).limit(limit)
+        return [rows.to_job(row) for row in tx.execute(query).mappings()]
+
+    @reading
+    def unswept(self, tx: Connection, limit: int = 100) -> list[Job]:
+        j = schema.jobs
+        ended = [Status.COMPLETED, Status.FAILED, Status.CANCELLED]
+        query = sa.select(j).where(j.c.status.in_(ended), j.c.swept_at.is_(None)).limit(limit)
+        return [rows.to_job(row) for row in tx.execute(query).mappings()]
+
+    @reading
+    def queue_position(self, tx: Connection, job_id: str) -> int | None:
+        j = schema.jobs
+        mine = tx.execute(
+            sa.select(j.c.priority, j.c.queued_at).where(j.c.id == job_id, j.c.status == Status.QUEUED)
+        ).one_or_none()
+        if mine is None:
+            return None
+        earlier = sa.or_(
+            j.c.priority > mine.priority,
+            sa.and_(j.c.priority == mine.priority, j.c.queued_at < mine.queued_at),
+            sa.and_(j.c.priority == mine.priority, j.c.queued_at == mine.queued_at, j.c.id < job_id),
+        )
+        counted = tx.execute(sa.select(sa.func.count()).where(j.c.status == Status.QUEUED, earlier))
+        return int(counted.scalar_one())
+
+
+def _one(tx: Connection, table: sa.Table, row_id: str, tenant: str | None) -> rows.Row:
+    query = sa.select(table).where(table.c.id == row_id)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    row = tx.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no {table.name.removesuffix('s')} {row_id}.")
+    return row
+
+
+def _page(
+    tx: Connection,
+    table: sa.Table,
+    make: Callable[[rows.Row], T],
+    tenant: str,
+    wanted: Sequence[sa.ColumnElement[bool]],
+    cursor: str | None,
+    limit: int,
+) -> Page[T]:
+    """Newest first by (created_at, id); rows that are added meanwhile don't shift later pages."""
+    query: sa.Select[Any] = sa.select(table).where(table.c.tenant == tenant, *wanted)
+    if cursor is not None:
+        stamp, row_id = rows.read_cursor(cursor)
+        query = query.where(
+            sa.or_(table.c.created_at < stamp, sa.and_(table.c.created_at == stamp, table.c.id < row_id))
+        )
+    query = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit + 1)
+    found = tx.execute(query).mappings().all()
+    more = len(found) > limit
+    shown = found[:limit]
+    return Page(
+        tuple(make(row) for row in shown),
+        rows.write_cursor(shown[-1]["created_at"], shown[-1]["id"]) if more else None,
+    )

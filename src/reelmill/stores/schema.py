@@ -1,0 +1,250 @@
+"""The tables, once, for SQLite and PostgreSQL. Alembic's migrations build exactly these (a test compares)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class Stamp(sa.types.TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` on PostgreSQL, sortable ISO text with milliseconds on SQLite."""
+
+    impl = sa.String(24)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.DateTime(timezone=True))
+        return dialect.type_descriptor(sa.String(24))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> datetime | None:
+        if value is None or isinstance(value, datetime):
+            return None if value is None else value.astimezone(UTC)
+        return datetime.fromisoformat(value)
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 - reads like SQL's own function
+    """The database's clock, `offset_s` seconds on (or back). Never the application's."""
+
+    type = Stamp()
+    inherit_cache = False
+    name = "now"
+
+    def __init__(self, offset_s: float = 0.0) -> None:
+        self.offset_s = float(offset_s)
+        super().__init__()
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, _compiler: Any, **_: Any) -> str:
+    shift = f", '{element.offset_s:+.3f} seconds'" if element.offset_s else ""
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ','now'{shift})"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, _compiler: Any, **_: Any) -> str:
+    # Not now(): that is the transaction's start, which may lie before the commit of a row it waited for.
+    shift = f" + interval '{element.offset_s:.3f} seconds'" if element.offset_s else ""
+    return f"(clock_timestamp(){shift})"
+
+
+Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+videos = sa.Table(
+    "videos",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("user_id", sa.String(128), nullable=False),
+    sa.Column("filename", sa.Text, nullable=False),
+    sa.Column("content_type", sa.String(255), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("labels", Json, nullable=False),
+    sa.Column("upload_status", sa.String(16), nullable=False),
+    sa.Column("source", Json),
+    sa.Column("processing_status", sa.String(16), nullable=False),
+    sa.Column("processing_job_id", sa.String(36)),
+    sa.Column("processing_completed_at", Stamp),
+    sa.Column("processing_error", sa.Text),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("uploaded_at", Stamp),
+    sa.Column("upload_expires_at", Stamp, nullable=False),
+    sa.Index(None, "tenant", "created_at", "id"),
+    sa.Index(None, "upload_status", "upload_expires_at"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("video_id", sa.String(36), sa.ForeignKey("videos.id"), nullable=False),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("user_id", sa.String(128), nullable=False),
+    sa.Column("pipeline", sa.String(64), nullable=False),
+    sa.Column("pipeline_version", sa.String(32), nullable=False),
+    sa.Column("params", Json, nullable=False),
+    sa.Column("stages", Json, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("stage", sa.String(64)),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("steps_planned", sa.Integer, nullable=False),
+    sa.Column("steps_done", sa.Integer, nullable=False),
+    sa.Column("progress_pct", sa.Float, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("warnings", Json, nullable=False, server_default=sa.text("'[]'")),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_detail", sa.Text),
+    sa.Column("correlation_id", sa.String(64)),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("queued_at", Stamp),
+    sa.Column("started_at", Stamp),
+    sa.Column("completed_at", Stamp),
+    sa.Column("swept_at", Stamp),
+    sa.Index(None, "tenant", "created_at", "id"),
+    sa.Index(None, "status", "priority", "queued_at"),
+    sa.Index(None, "video_id"),
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("job_id", sa.String(36), sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("stage", sa.String(64), nullable=False),
+    sa.Column("stage_no", sa.Integer, nullable=False),
+    sa.Column("index", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("params", Json, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("optional", sa.Boolean, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("crashes", sa.Integer, nullable=False),
+    sa.Column("worker_id", sa.String(128)),
+    sa.Column("lease_until", Stamp),
+    sa.Column("not_before", Stamp, nullable=False),
+    sa.Column("rung_at", Stamp),
+    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("output", Json),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_detail", sa.Text),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("started_at", Stamp),
+    sa.Column("finished_at", Stamp),
+    sa.Index(None, "status", "not_before"),
+    sa.Index(None, "job_id", "stage_no", "index"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("step_id", sa.String(128), sa.ForeignKey("steps.id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("job_id", sa.String(36), nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("worker_id", sa.String(128), nullable=False),
+    sa.Column("engine_task_id", sa.String(128)),
+    sa.Column("started_at", Stamp, nullable=False),
+    sa.Column("ended_at", Stamp),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("error_code", sa.String(64)),
+    sa.Column("error_detail", sa.Text),
+    sa.Column("command", sa.Text),
+    sa.Column("stderr", sa.Text),
+    sa.Index(None, "job_id"),
+)
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("job_id", sa.String(36), sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("step_id", sa.String(128), sa.ForeignKey("steps.id"), nullable=False),
+    sa.Column("stage", sa.String(64), nullable=False),
+    sa.Column("stage_no", sa.Integer, nullable=False),
+    sa.Column("index", sa.Integer, nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("content_type", sa.String(255), nullable=False),
+    sa.Column("meta", Json, nullable=False),
+    sa.Column("primary", sa.Boolean, nullable=False),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.UniqueConstraint("job_id", "name"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("job_id", sa.String(36), sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.Column("created_at", Stamp, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("holder", sa.String(128), nullable=False),
+    sa.Column("until", Stamp, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("prefix", sa.String(16), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("scopes", Json, nullable=False),
+    sa.Column("subject", sa.String(128), nullable=False),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("revoked_at", Stamp),
+    sa.Column("last_used_at", Stamp),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("path", sa.String(255), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("body_sha256", sa.String(64), nullable=False),
+    sa.Column("status_code", sa.Integer),
+    sa.Column("body", sa.Text),
+    sa.Column("content_type", sa.String(255)),
+    sa.Column("created_at", Stamp, nullable=False),
+)

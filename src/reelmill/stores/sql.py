@@ -1,0 +1,401 @@
+"""The SQL store: SQLite and PostgreSQL under one contract. Here are the writes; `reads.py` has the rest.
+
+Invariants of every write:
+- the guard is in the WHERE clause and the row comes back by RETURNING; nothing is read, decided and then written;
+- rows are locked in one order: job, then its steps, then its video. The only exception is `claim`, which locks ready
+  steps first, with SKIP LOCKED; so whoever else wants a *ready* step takes it with SKIP LOCKED too;
+- an event's `seq` is taken from the job's row in the same transaction, so that events commit in the order of seq.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reelmill.errors import NotFound, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.jobs.lifecycle import (
+    CLAIMABLE,
+    UPLOAD_ERRORS,
+    Event,
+    Processing,
+    Status,
+    StepEvent,
+    StepStatus,
+    UploadStatus,
+)
+from reelmill.jobs.model import Claim, Job, Json, Step, Video
+from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
+from reelmill.stores import moves, rows
+from reelmill.stores.engine import open_engine, writing
+from reelmill.stores.reads import SqlReads
+from reelmill.stores.schema import jobs, leases, now, steps, videos
+
+CLAIM_TRIES = 4  # other claimers may have taken a job's first claim between our two looks
+
+
+def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStore:
+    """Return the store behind `sqlite:///…` or `postgresql://…`; its schema must be up to date (`migrate.upgrade`).
+
+    on_commit: called after each write, in the writer's thread; must be quick. Raises SettingInvalid.
+    """
+    return SqlStore(open_engine(url), on_commit)
+
+
+class SqlStore(SqlReads):
+    """JobStore on SQLAlchemy Core."""
+
+    def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:
+        self.engine = engine
+        self.on_commit = on_commit or (lambda: None)
+
+    def close_engine(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    # ── videos and jobs ───────────────────────────────────────────────────────────────────────
+
+    @writing
+    def add_video(self, tx: Connection, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
+        row = moves.returned(
+            tx,
+            sa.insert(videos).values(
+                id=video.id,
+                tenant=video.tenant,
+                user_id=video.user_id,
+                filename=video.filename,
+                content_type=video.content_type,
+                size_bytes=video.size_bytes,
+                sha256=video.sha256,
+                key=video.key,
+                labels=dict(video.labels),
+                upload_status=UploadStatus.AWAITING,
+                processing_status=Processing.PENDING,
+                processing_job_id=job.id if job else None,
+                created_at=now(),
+                upload_expires_at=now(video.upload_ttl_s),
+            ),
+        )
+        assert row is not None
+        return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+
+    @writing
+    def add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
+        row = (
+            tx.execute(
+                sa.select(videos.c.upload_status).where(videos.c.id == job.video_id, videos.c.tenant == job.tenant)
+            )
+            .mappings()
+            .one_or_none()
+        )
+        if row is None:
+            raise NotFound(f"There is no video {job.video_id}.")
+        if row["upload_status"] != UploadStatus.UPLOADED:  # never unset again: reading it first is safe
+            raise UploadNeeded
+        made = moves.insert_job(tx, job, Status.QUEUED, opening)
+        moves.insert_steps(tx, job.id, 0, opening)
+        tx.execute(
+            sa.update(videos)
+            .where(videos.c.id == job.video_id)
+            .values(
+                processing_job_id=job.id,
+                processing_status=Processing.PROCESSING,
+                processing_error=None,
+                processing_completed_at=None,
+            )
+        )
+        return made
+
+    @writing
+    def uploaded(
+        self, tx: Connection, video_id: str, source: Json, job_id: str | None, then: Opening | Failure | None
+    ) -> Job | None:
+        job = None
+        if job_id is not None and isinstance(then, Opening):
+            job = moves.move(
+                tx,
+                job_id,
+                Event.UPLOADED,
+                where=[sa.or_(jobs.c.status == Status.AWAITING_UPLOAD, jobs.c.error_code.in_(UPLOAD_ERRORS))],
+                values={
+                    **moves.opened(then),
+                    "message": "Queued",
+                    "error_code": None,
+                    "error_detail": None,
+                    "queued_at": now(),
+                    "completed_at": None,
+                    "swept_at": None,
+                },
+                events_=[("job.queued", {"stage": then.stage, "steps": len(then.specs)})],
+            )
+            moves.insert_steps(tx, job_id, 0, then)
+        elif job_id is not None and isinstance(then, Failure):
+            job = moves.fail_waiting(tx, job_id, then)
+        taken = moves.returned(
+            tx,
+            sa.update(videos)
+            .where(videos.c.id == video_id, videos.c.upload_status.in_([UploadStatus.AWAITING, UploadStatus.EXPIRED]))
+            .values(upload_status=UploadStatus.UPLOADED, source=dict(source), uploaded_at=now()),
+        )
+        if taken is None:
+            raise TransitionRefused("The upload was recorded before.")
+        if job is not None:
+            moves.follow(tx, job)
+        return job
+
+    @writing
+    def reject_upload(
+        self, tx: Connection, video_id: str, job_id: str | None, failure: Failure, upload_status: UploadStatus | None
+    ) -> Job | None:
+        job = moves.fail_waiting(tx, job_id, failure) if job_id is not None else None
+        values = {"upload_status": upload_status or videos.c.upload_status}
+        open_uploads = [UploadStatus.AWAITING, UploadStatus.EXPIRED]
+        kept = moves.returned(
+            tx,
+            sa.update(videos).where(videos.c.id == video_id, videos.c.upload_status.in_(open_uploads)).values(values),
+        )
+        if kept is None:
+            raise TransitionRefused("The upload was recorded or rejected before.")
+        if job is not None:
+            moves.follow(tx, job)
+        return job
+
+    @writing
+    def apply(
+        self,
+        tx: Connection,
+        job_id: str,
+        event: Event,
+        *,
+        run: int | None = None,
+        failure: Failure | None = None,
+        opening: Opening | None = None,
+    ) -> Job:
+        match event:
+            case Event.FINISH:
+                job = moves.finish(tx, job_id, run)
+            case Event.FAIL:
+                job = moves.fail(
+                    tx, job_id, run, failure or Failure("internal_error", "The job failed without a reason.")
+                )
+            case Event.CANCEL:
+                job = moves.move(
+                    tx, job_id, event, run=run, values={"completed_at": now(), "message": "Cancelled"},
+                    events_=[("job.cancelled", {})],
+                )  # fmt: skip
+                moves.cancel_steps(tx, job)
+            case Event.RETRY:
+                job = moves.retry(tx, job_id, run, opening)
+            case _:
+                raise TransitionRefused(f"'{event}' isn't applied by hand.")
+        moves.follow(tx, job)
+        return job
+
+    @writing
+    def open_stage(self, tx: Connection, job_id: str, *, run: int, after: str, opening: Opening) -> Job | None:
+        row = moves.returned(
+            tx,
+            sa.update(jobs)
+            .where(
+                jobs.c.id == job_id,
+                jobs.c.run == run,
+                jobs.c.stage == after,
+                jobs.c.status.in_(list(CLAIMABLE)),
+                ~moves.has_open_step(),
+            )
+            .values(**moves.opened(opening), last_seq=jobs.c.last_seq + 1),
+        )
+        if row is None:
+            return None
+        moves.insert_steps(tx, job_id, [name for name, _ in row["stages"]].index(opening.stage), opening)
+        moves.record(tx, row, [("stage.opened", {"stage": opening.stage, "steps": len(opening.specs)})])
+        return rows.to_job(moves.progress(tx, row))
+
+    # ── work ──────────────────────────────────────────────────────────────────────────────────
+
+    @writing
+    def claim(
+        self, tx: Connection, worker_id: str, *, limit: int, lease_s: float, engine_task_id: str | None = None
+    ) -> list[Claim]:
+        claims: list[Claim] = []
+        for _ in range(CLAIM_TRIES):
+            picked = tx.execute(
+                sa.select(steps.c.id, steps.c.job_id)
+                .join(jobs, jobs.c.id == steps.c.job_id)
+                .where(moves.claimable())
+                .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, steps.c.index)
+                .limit(limit - len(claims))
+                .with_for_update(skip_locked=True, of=steps)
+            ).all()
+            running = {job_id: moves.begin(tx, job_id) for job_id in sorted({row.job_id for row in picked})}
+            for step_id, job_id in picked:
+                job = running[job_id]
+                if job is not None:
+                    claims.append(moves.take(tx, step_id, job, worker_id, lease_s, engine_task_id))
+            if len(claims) >= limit or not picked or all(running.values()):
+                break
+        return claims
+
+    def beat(self, held: Sequence[Held], *, lease_s: float) -> frozenset[Held]:
+        # One transaction each: several step locks at once, without their jobs', could meet a cancel half-way.
+        return frozenset(hold for hold in held if self._beat(hold, lease_s))
+
+    @writing
+    def _beat(self, tx: Connection, hold: Held, lease_s: float) -> bool:
+        kept = moves.returned(tx, sa.update(steps).where(moves.of(hold)).values(lease_until=now(lease_s)))
+        return kept is not None
+
+    @writing
+    def report(self, tx: Connection, claim: Claim, fraction: float, message: str | None = None) -> None:
+        row = moves.fence(tx, claim)
+        held = moves.returned(tx, moves.of_claim(claim).values(progress=min(max(fraction, 0.0), 1.0)))
+        if held is None:
+            raise StaleAttempt
+        moves.progress(tx, row, message=message)
+
+    @writing
+    def close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
+        row = moves.fence(tx, claim)
+        if moves.close_step(tx, claim, outcome) is None:
+            raise StaleAttempt
+        moves.end_attempt(
+            tx, claim.step.id, claim.attempt, outcome.event, outcome.failure, outcome.command, outcome.stderr
+        )
+        brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
+        if outcome.failure:
+            brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
+        match outcome.event:
+            case StepEvent.FINISH:
+                assert outcome.result is not None
+                moves.insert_artifacts(tx, claim, row, outcome)
+                row = moves.count_done(tx, row, message=outcome.result.message or None)
+                row = moves.note(tx, row, [("step.done", brief)])
+            case StepEvent.FAIL if claim.step.optional:
+                assert outcome.failure is not None
+                warning = f"{claim.step.kind} {claim.step.index}: {outcome.failure.detail}"
+                row = moves.count_done(tx, row, warnings=[*row["warnings"], warning])
+                row = moves.note(tx, row, [("step.failed", brief)])
+            case StepEvent.FAIL:
+                assert outcome.failure is not None
+                row = moves.note(tx, row, [("step.failed", brief)])
+                job = moves.fail(tx, claim.job.id, claim.run, outcome.failure)
+                moves.follow(tx, job)
+                return job
+            case StepEvent.AGAIN:
+                row = moves.note(tx, row, [("step.again", brief)])
+            case StepEvent.CRASH:
+                row = moves.note(tx, row, [("step.crashed", brief)])
+            case _:
+                row = moves.note(tx, row, [("step.released", brief)])
+        return rows.to_job(moves.progress(tx, row))
+
+    # ── care ──────────────────────────────────────────────────────────────────────────────────
+
+    def lose_dead(self, *, max_crashes: int) -> list[Held]:
+        return [hold for hold in self._dead() if self._lose(hold, max_crashes)]
+
+    @writing
+    def _dead(self, tx: Connection) -> list[Held]:
+        query = sa.select(steps.c.id, steps.c.attempt).where(
+            steps.c.status == StepStatus.RUNNING, steps.c.lease_until < now()
+        )
+        return [Held(row.id, row.attempt) for row in tx.execute(query)]
+
+    @writing
+    def _lose(self, tx: Connection, hold: Held, max_crashes: int) -> bool:
+        row = moves.hold(tx, hold.step_id.split(":", 1)[0])
+        if row is None:
+            return False
+        dead = sa.and_(moves.of(hold), steps.c.lease_until < now())
+        crashed = sa.case((steps.c.crashes + 1 >= max_crashes, StepStatus.FAILED.value), else_=StepStatus.READY.value)
+        lost = moves.returned(
+            tx,
+            sa.update(steps)
+            .where(dead)
+            .values(moves.freed(StepEvent.CRASH) | {"status": crashed, "crashes": steps.c.crashes + 1}),
+        )
+        if lost is None:
+            return False  # it was closed or beaten for just now
+        vanished = Failure("lease_lost", "The worker vanished.")
+        moves.end_attempt(tx, hold.step_id, hold.attempt, StepEvent.CRASH, vanished)
+        moves.note(tx, row, [("step.crashed", {"step": hold.step_id, "attempt": hold.attempt, "code": vanished.code})])
+        if lost["status"] == StepStatus.FAILED:
+            failure = Failure("worker_crashed", f"The workers on step {hold.step_id} died {max_crashes} times.")
+            moves.follow(tx, moves.fail(tx, row["id"], row["run"], failure))
+        return True
+
+    @writing
+    def release_all(self, tx: Connection) -> int:
+        held = tx.execute(
+            sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(steps.c.status == StepStatus.RUNNING)
+        ).all()
+        for step_id, attempt, job_id in held:
+            row = moves.returned(tx, sa.update(jobs).where(jobs.c.id == job_id).values(last_seq=jobs.c.last_seq + 1))
+            assert row is not None
+            tx.execute(sa.update(steps).where(steps.c.id == step_id).values(moves.freed(StepEvent.RELEASE)))
+            moves.end_attempt(tx, step_id, attempt, StepEvent.RELEASE, None)
+            moves.record(tx, row, [("step.released", {"step": step_id, "attempt": attempt})])
+        return len(held)
+
+    @writing
+    def to_ring(self, tx: Connection, limit: int, *, again_after_s: float) -> list[Step]:
+        unrung = sa.or_(steps.c.rung_at.is_(None), steps.c.rung_at < now(-again_after_s))
+        chosen = (
+            sa.select(steps.c.id)
+            .join(jobs, jobs.c.id == steps.c.job_id)
+            .where(moves.claimable(), unrung)
+            .order_by(jobs.c.priority.desc(), jobs.c.queued_at, steps.c.index)
+            .limit(limit)
+            .with_for_update(skip_locked=True, of=steps)
+        )
+        rung = sa.update(steps).where(steps.c.id.in_(chosen)).values(rung_at=now()).returning(steps)
+        return [rows.to_step(row) for row in tx.execute(rung).mappings()]
+
+    def expire_uploads(self, limit: int = 100) -> list[Job]:
+        failure = Failure("upload_expired", "The upload wasn't completed in time.")
+        expired = []
+        for video_id, job_id in self._overdue(limit):
+            try:
+                job = self.reject_upload(video_id, job_id, failure, UploadStatus.EXPIRED)
+            except TransitionRefused:
+                continue  # it was completed after all
+            if job is not None:
+                expired.append(job)
+        return expired
+
+    @writing
+    def _overdue(self, tx: Connection, limit: int) -> list[tuple[str, str | None]]:
+        query = (
+            sa.select(videos.c.id, videos.c.processing_job_id)
+            .where(videos.c.upload_status == UploadStatus.AWAITING, videos.c.upload_expires_at < now())
+            .limit(limit)
+        )
+        return [(row.id, row.processing_job_id) for row in tx.execute(query)]
+
+    @writing
+    def lease(self, tx: Connection, name: str, holder: str, seconds: float) -> bool:
+        free = sa.or_(leases.c.holder == holder, leases.c.until < now())
+        taken = moves.returned(
+            tx, sa.update(leases).where(leases.c.name == name, free).values(holder=holder, until=now(seconds))
+        )
+        if taken is not None:
+            return True
+        insert = sa.insert(leases).from_select(
+            ["name", "holder", "until"],
+            sa.select(sa.literal(name), sa.literal(holder), now(seconds)).where(
+                ~sa.exists().where(leases.c.name == name)
+            ),
+        )
+        try:
+            with tx.begin_nested():
+                return tx.execute(insert).rowcount == 1
+        except sa.exc.IntegrityError:
+            return False  # another process made the row first
+
+    @writing
+    def mark_swept(self, tx: Connection, job_id: str) -> None:
+        tx.execute(
+            sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.not_in(list(CLAIMABLE))).values(swept_at=now())
+        )
