@@ -321,7 +321,9 @@ class NotAVideo(UploadProblem):
     code = "not_a_video"
     what = "The uploaded file isn't a video."
     why = "No known container or no video stream was found in it, or it is damaged from the start."
-    remedy = "Play the file on your own machine first; start a new upload with a video: MP4, MOV, MKV, WebM, AVI, MPEG-TS."
+    remedy = (
+        "Play the file on your own machine first; start a new upload with a video: MP4, MOV, MKV, WebM, AVI, MPEG-TS."
+    )
 
 
 class MediaRejected(UploadProblem):
@@ -329,9 +331,7 @@ class MediaRejected(UploadProblem):
 
     code = "media_rejected"
     what = "The video is outside what this server takes."
-    why = (
-        "Its dimensions, frame rate, duration, streams or time stamps exceed the limits for untrusted files."
-    )
+    why = "Its dimensions, frame rate, duration, streams or time stamps exceed the limits for untrusted files."
     remedy = "Convert it, for example with `ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4`, and start a new upload."
 
 

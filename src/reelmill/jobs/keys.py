@@ -1,0 +1,33 @@
+"""Object keys: what lies where in storage. Made of ids that we made, never of anything that a user wrote."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from reelmill.jobs.model import Claim, Job
+
+FENCED = re.compile(r"-r(?P<run>\d+)a(?P<attempt>\d+)(\.[A-Za-z0-9]+)?$")
+
+
+def source_key(tenant: str, video_id: str) -> str:
+    """Return the key of an uploaded source; other kinds replace `/original/` by theirs."""
+    return f"{tenant}/original/{video_id}/source"
+
+
+def output_prefix(job: Job) -> str:
+    """Return the prefix under which all outputs of a job lie."""
+    return f"{job.tenant}/outputs/{job.id}/"
+
+
+def output_key(claim: Claim, name: str) -> str:
+    """Return the key of an output of this very attempt: a stale worker can't overwrite a newer one's."""
+    path = PurePosixPath(name)
+    step = claim.step
+    return f"{output_prefix(claim.job)}{step.stage}/{step.index}/{path.stem}-r{claim.run}a{claim.attempt}{path.suffix}"
+
+
+def run_of(key: str) -> int:
+    """Return the run that an output key belongs to; 0 for a key that isn't fenced."""
+    found = FENCED.search(key)
+    return int(found["run"]) if found else 0

@@ -1,0 +1,432 @@
+"""What users do to videos and jobs. API, CLI and workers call this; it calls the ports."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from reelmill.errors import (
+    NotReady,
+    ObjectMissing,
+    ParamsInvalid,
+    PipelineUnknown,
+    ReelmillError,
+    RequestInvalid,
+    TooManySteps,
+    TransitionRefused,
+    UploadMismatch,
+    UploadMissing,
+    UploadNeeded,
+    UploadProblem,
+)
+from reelmill.jobs.keys import source_key
+from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
+from reelmill.jobs.model import Artifact, Job, Json, Located, SignedRequest, Video
+from reelmill.jobs.ports import (
+    Dispatcher,
+    Failure,
+    JobStore,
+    NewJob,
+    NewVideo,
+    ObjectStore,
+    Opening,
+    Pipeline,
+)
+
+ALREADY = "Job already processed - no action taken"  # older clients look for these words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks: becomes `tenant` and `user_id` of what is made."""
+
+    tenant: str = "default"
+    user_id: str = "owner"
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The limits and lives that the service keeps to; seconds and bytes."""
+
+    max_steps: int = 2000
+    upload_ttl_s: float = 86_400.0
+    put_ttl_s: int = 900
+    get_ttl_s: int = 3600
+    max_upload_bytes: int = 100 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initiated:
+    """A video that awaits its bytes; `upload` is None once they were verified."""
+
+    video: Video
+    job: Job | None
+    upload: SignedRequest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The reply to complete. `already`: nothing was changed."""
+
+    video: Video
+    job: Job | None
+    already: bool
+    message: str
+
+
+class Service:
+    """Uploads and jobs, for one store, one object store and the installed pipelines."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        objects: ObjectStore,
+        pipelines: Mapping[str, Pipeline],
+        dispatcher: Dispatcher,
+        probe: Callable[[Located], Json],
+        policy: Policy,
+    ) -> None:
+        self.store = store
+        self.objects = objects
+        self.pipelines = pipelines
+        self.dispatcher = dispatcher
+        self.probe = probe
+        self.policy = policy
+        self._completing = _KeyedLock()
+
+    # ── uploads ───────────────────────────────────────────────────────────────────────────────
+
+    def initiate(
+        self,
+        caller: Caller,
+        *,
+        filename: str,
+        size_bytes: int,
+        content_type: str,
+        sha256: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        pipeline: str | None = None,
+        params: Json | None = None,
+    ) -> Initiated:
+        """Make a video and, with `pipeline`, its job in `awaiting_upload`; sign the PUT for its bytes.
+
+        size_bytes: 1 … max_upload_bytes. sha256: hex; binds the PUT. Raises RequestInvalid, ParamsInvalid.
+        """
+        if not 1 <= size_bytes <= self.policy.max_upload_bytes:
+            raise RequestInvalid(
+                f"size is {size_bytes} bytes; it must be between 1 and {self.policy.max_upload_bytes}."
+            )
+        video_id = str(uuid.uuid4())
+        video = NewVideo(
+            id=video_id,
+            tenant=caller.tenant,
+            user_id=caller.user_id,
+            filename=filename,
+            content_type=content_type,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            key=source_key(caller.tenant, video_id),
+            labels=dict(labels or {}),
+            upload_ttl_s=self.policy.upload_ttl_s,
+        )
+        job = None
+        if pipeline is not None:
+            chosen = self.pipeline(pipeline)
+            job = self._new_job(caller, video_id, chosen, self.checked(chosen, params or {}))
+        made, waiting = self.store.add_video(video, job)
+        return Initiated(video=made, job=waiting, upload=self._sign_put(made))
+
+    def upload(self, caller: Caller, video_id: str) -> Initiated:
+        """Return where an upload stands, with a fresh URL while bytes are still wanted."""
+        self.store.video(video_id, caller.tenant)
+        video, job = self.store.video_and_job(video_id)
+        wanted = video.upload_status in (UploadStatus.AWAITING, UploadStatus.EXPIRED)
+        return Initiated(video=video, job=job, upload=self._sign_put(video) if wanted else None)
+
+    def complete(self, caller: Caller, video_id: str) -> Completed:
+        """Verify that the object is there, is the announced one and is a video; then queue the waiting job.
+
+        Idempotent, and safe to call ten times at once. Raises UploadMissing, UploadMismatch, NotAVideo,
+        MediaRejected, ParamsInvalid (the video stays, its job has failed), or StorageProblem (nothing changed).
+        """
+        self.store.video(video_id, caller.tenant)
+        with self._completing(video_id):
+            video, driver = self.store.video_and_job(video_id)
+            if video.upload_status is UploadStatus.UPLOADED:
+                return Completed(video=video, job=driver, already=True, message=ALREADY)
+            if video.upload_status is UploadStatus.REJECTED:
+                raise _rejected(driver)
+            job = driver if driver is not None and _takes_upload(driver) else None
+            try:
+                source = self._verified(video)
+            except UploadProblem as problem:
+                self._reject(video, job, problem)
+                raise
+            return self._record_upload(video, job, source)
+
+    def _verified(self, video: Video) -> Json:
+        """Return the probe of an object that is what was announced. Raises UploadProblem, StorageProblem."""
+        try:
+            there = self.objects.head(video.key)
+        except ObjectMissing as missing:
+            raise UploadMissing from missing
+        if there.size_bytes != video.size_bytes:
+            raise UploadMismatch(f"{video.size_bytes} bytes were announced, {there.size_bytes} arrived.")
+        if video.sha256 is not None and (there.sha256 or self._sha256(video.key)) != video.sha256:
+            raise UploadMismatch("The SHA-256 of the object differs from the announced one.")
+        return self.probe(self.objects.locate(video.key))
+
+    def _record_upload(self, video: Video, job: Job | None, source: Json) -> Completed:
+        refused: ReelmillError | None = None
+        then: Opening | Failure | None = None
+        if job is not None:
+            try:
+                then = self._opening(job, source)
+            except ParamsInvalid as invalid:
+                refused, then = invalid, Failure(invalid.code, invalid.detail)
+        try:
+            queued = self.store.uploaded(video.id, source, job.id if job else None, then)
+        except TransitionRefused:
+            # Another process was faster, or the job was cancelled meanwhile: the record decides.
+            now_video, now_job = self.store.video_and_job(video.id)
+            if now_video.upload_status is UploadStatus.UPLOADED:
+                return Completed(video=now_video, job=now_job, already=True, message=ALREADY)
+            self.store.uploaded(video.id, source, None, None)
+            queued = now_job
+        if refused is not None:
+            raise refused
+        if isinstance(then, Opening):
+            self.dispatcher.ring(len(then.specs))
+        now_video, now_job = self.store.video_and_job(video.id)
+        message = "Upload verified, job queued" if queued is not None else "Upload verified"
+        return Completed(video=now_video, job=queued or now_job, already=False, message=message)
+
+    def _reject(self, video: Video, job: Job | None, problem: UploadProblem) -> None:
+        final = problem.code not in UPLOAD_ERRORS
+        status = UploadStatus.REJECTED if final else None
+        with suppress(TransitionRefused):  # somebody completed it in the meantime: their verdict stands
+            self.store.reject_upload(video.id, job.id if job else None, Failure(problem.code, problem.detail), status)
+            if final or isinstance(problem, UploadMismatch):
+                self.objects.delete(video.key)  # so that the right file can be PUT, or no rubbish stays
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Raises PipelineUnknown."""
+        if name not in self.pipelines:
+            raise PipelineUnknown(f"There is no pipeline {name!r}; there are: {', '.join(sorted(self.pipelines))}.")
+        return self.pipelines[name]
+
+    def checked(self, pipeline: Pipeline, params: Json) -> BaseModel:
+        """Return validated parameters. Raises ParamsInvalid, with each field's fault in `errors`."""
+        try:
+            return pipeline.Params.model_validate(params)
+        except ValidationError as error:
+            raise invalid_params(error) from error
+
+    def preview(self, caller: Caller, video_id: str, pipeline: str, params: Json) -> Json:
+        """Return what a job would make, from the code that plans it. Raises UploadNeeded, ParamsInvalid."""
+        video = self.store.video(video_id, caller.tenant)
+        chosen = self.pipeline(pipeline)
+        return self._previewed(chosen, self.checked(chosen, params), video.source)
+
+    def create_job(self, caller: Caller, video_id: str, pipeline: str, params: Json, *, priority: int = 0) -> Job:
+        """Queue a job on an uploaded video. Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded."""
+        video = self.store.video(video_id, caller.tenant)
+        chosen = self.pipeline(pipeline)
+        checked = self.checked(chosen, params)
+        self._previewed(chosen, checked, video.source)
+        opening = self._first_stage(chosen, checked, video.source or {}, caller.tenant)
+        job = self.store.add_job(self._new_job(caller, video_id, chosen, checked, priority), opening)
+        self.dispatcher.ring(len(opening.specs))
+        return job
+
+    def cancel(self, caller: Caller, job_id: str) -> Job:
+        """Stop a job; its workers kill their processes within seconds. Raises TransitionRefused when it has ended."""
+        self.store.job(job_id, caller.tenant)
+        return self.store.apply(job_id, Event.CANCEL)
+
+    def retry(self, caller: Caller, job_id: str) -> Job:
+        """Run a failed or cancelled job again from its first missing step. Raises UploadNeeded, TransitionRefused."""
+        job = self.store.job(job_id, caller.tenant)
+        opening = None
+        if job.stage is None:
+            video = self.store.video(job.video_id)
+            if video.source is None:
+                raise UploadNeeded
+            opening = self._opening(job, video.source)
+        retried = self.store.apply(job_id, Event.RETRY, run=job.run, opening=opening)
+        self.advance(retried)
+        self.dispatcher.ring(max(1, retried.steps_planned - retried.steps_done))
+        return self.store.job(job_id)
+
+    def advance(self, job: Job) -> None:
+        """Open the next stage of a job whose present stage has no open step, or finish it. Repeatable.
+
+        A stage that can't be planned fails the job with the reason.
+        """
+        while job.status in CLAIMABLE and job.stage is not None:
+            names = [stage.name for stage in job.stages]
+            rest = names[names.index(job.stage) + 1 :]
+            steps = self.store.steps(job.id)
+            if any(step.status in (StepStatus.READY, StepStatus.RUNNING) for step in steps):
+                return
+            if not rest:
+                with suppress(TransitionRefused):  # somebody else finished it, or it was cancelled
+                    self.store.apply(job.id, Event.FINISH, run=job.run)
+                return
+            done: dict[str, list[Json]] = {name: [] for name in names}
+            for step in steps:
+                if step.status is StepStatus.DONE:
+                    done[step.stage].append(step.output or {})
+            try:
+                opening = self._plan(job, rest[0], done)
+            except ReelmillError as error:
+                with suppress(TransitionRefused):
+                    self.store.apply(job.id, Event.FAIL, run=job.run, failure=Failure(error.code, error.detail))
+                return
+            opened = self.store.open_stage(job.id, run=job.run, after=job.stage, opening=opening)
+            if opened is None:
+                return
+            if opening.specs:
+                self.dispatcher.ring(len(opening.specs))
+                return
+            job = opened  # an empty stage: go on to the next
+
+    # ── results ───────────────────────────────────────────────────────────────────────────────
+
+    def download_urls(self, job: Job, artifacts: Sequence[Artifact]) -> list[str]:
+        """Return a freshly signed URL for each result of a completed job; nothing for any other."""
+        if job.status is not Status.COMPLETED:
+            return []
+        return [self.artifact_url(artifact) for artifact in artifacts if artifact.primary]
+
+    def artifact_url(self, artifact: Artifact, *, attachment: bool = False) -> str:
+        """Return a signed GET URL for one artifact; `attachment` makes a browser save it under its name."""
+        return self.objects.generate_presigned_download_url(
+            self.objects.bucket,
+            artifact.key,
+            self.policy.get_ttl_s,
+            filename=artifact.name if attachment else None,
+            content_type=artifact.content_type,
+        )
+
+    def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:
+        """Return a completed job and its artifacts. Raises NotReady, NotFound."""
+        job = self.store.job(job_id, caller.tenant)
+        if job.status is not Status.COMPLETED:
+            raise NotReady(f"The job is {job.status}.", status=str(job.status))
+        return job, self.store.artifacts(job_id)
+
+    # ── parts ─────────────────────────────────────────────────────────────────────────────────
+
+    def _sign_put(self, video: Video) -> SignedRequest:
+        return self.objects.sign_put(
+            video.key,
+            size_bytes=video.size_bytes,
+            content_type=video.content_type,
+            sha256=video.sha256,
+            expires_s=self.policy.put_ttl_s,
+        )
+
+    def _new_job(
+        self, caller: Caller, video_id: str, pipeline: Pipeline, params: BaseModel, priority: int = 0
+    ) -> NewJob:
+        return NewJob(
+            id=str(uuid.uuid4()),  # made here, once, and nowhere else
+            video_id=video_id,
+            tenant=caller.tenant,
+            user_id=caller.user_id,
+            pipeline=pipeline.name,
+            pipeline_version=pipeline.version,
+            params=params.model_dump(mode="json"),
+            stages=pipeline.stages,
+            priority=priority,
+            correlation_id=caller.correlation_id,
+        )
+
+    def _previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None) -> Json:
+        if source is None:
+            raise UploadNeeded
+        preview = pipeline.preview(source, params)
+        if preview["steps"] > self.policy.max_steps:
+            raise TooManySteps(
+                f"The job would have {preview['steps']} steps; at most {self.policy.max_steps} are allowed."
+            )
+        return preview
+
+    def _opening(self, job: Job, source: Json) -> Opening:
+        pipeline = self.pipeline(job.pipeline)
+        params = self.checked(pipeline, job.params)
+        self._previewed(pipeline, params, source)
+        return self._first_stage(pipeline, params, source, job.tenant)
+
+    def _first_stage(self, pipeline: Pipeline, params: BaseModel, source: Json, tenant: str) -> Opening:
+        first = pipeline.stages[0].name
+        return Opening(first, tuple(pipeline.plan(first, source, params, {}, tenant)))
+
+    def _plan(self, job: Job, stage: str, done: Mapping[str, Sequence[Json]]) -> Opening:
+        pipeline = self.pipeline(job.pipeline)
+        source = self.store.video(job.video_id).source
+        assert source is not None, "a job with a stage has an uploaded video"
+        params: Any = self.checked(pipeline, job.params)
+        return Opening(stage, tuple(pipeline.plan(stage, source, params, done, job.tenant)))
+
+    def _sha256(self, key: str) -> str:
+        digest = hashlib.sha256()
+        for block in self.objects.open(key):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def invalid_params(error: ValidationError) -> ParamsInvalid:
+    """Return pydantic's findings as one error of ours: the first in the detail, all in `errors`."""
+    found = [{"field": ".".join(str(part) for part in e["loc"]), "message": e["msg"]} for e in error.errors()]
+    first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return ParamsInvalid(f"{first['field'] or 'params'}: {first['message']}{more}.", errors=found)
+
+
+def _takes_upload(job: Job) -> bool:
+    return job.status is Status.AWAITING_UPLOAD or (job.status is Status.FAILED and job.error_code in UPLOAD_ERRORS)
+
+
+def _rejected(job: Job | None) -> UploadProblem:
+    """Return the verdict of the first complete again."""
+    for kind in UploadProblem.__subclasses__():
+        if job is not None and kind.code == job.error_code:
+            return kind(job.error_detail or "")
+    return UploadProblem("This upload was rejected; start a new one with another file.")
+
+
+class _KeyedLock:
+    """One lock for each key in use: completes of the same video wait for each other, others don't."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def __call__(self, key: str) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks[key]
+                if users == 1:
+                    del self._locks[key]
+                else:
+                    self._locks[key] = (lock, users - 1)

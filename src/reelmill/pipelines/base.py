@@ -1,0 +1,28 @@
+"""What every pipeline is built from. The contract itself is `jobs.ports.Pipeline`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolbox:
+    """The tools that wiring gives to a pipeline's constructor."""
+
+    ffmpeg: Path
+    threads: int = 1  #: encoder threads of one step, ≥ 1; different threads give different bytes
+    step_deadline_s: float = 6 * 3600.0
+
+
+def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:
+    """Return the SHA-256 of all that decides a step's bytes: equal digest, equal output.
+
+    params: JSON, threads included. inputs: digests or keys with checksums of what the step reads.
+    """
+    told = {"kind": kind, "version": version, "params": params, "inputs": list(inputs), "tenant": tenant}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""All settings: environment variables `REELMILL_…`, read once, in wiring. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from reelmill.errors import SettingInvalid
+
+GB = 1 << 30
+
+
+class Settings(BaseSettings):
+    """One frozen value. A bad one fails at start, naming the variable and a good value."""
+
+    model_config = SettingsConfigDict(env_prefix="REELMILL_", frozen=True, extra="ignore")
+
+    data: Path = Field(Path("reelmill-data"), description="Folder of the embedded server: database, objects, scratch.")
+    database_url: str | None = Field(
+        None, description="`sqlite:////path/file.db` or `postgresql://user:password@host/db`. Default: in the folder."
+    )
+    storage_url: str | None = Field(None, description="`file:///path`. Default: in the data folder.")
+    host: str = Field("127.0.0.1", description="Address to bind to; another than loopback needs an API key first.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+(/.*)?$",
+        description="How clients reach the server, e.g. `https://video.example`.",
+    )
+
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=0, le=256, description="Steps at a time in this process."
+    )
+    threads: int = Field(1, ge=1, le=64, description="Encoder threads of one step; part of a step's digest.")
+    ffmpeg: Path | None = Field(
+        None, description="An ffmpeg ≥ 8.1.3 to use instead of the one that is installed with us."
+    )
+    step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time for one step, in seconds.")
+
+    lease_s: float = Field(60.0, ge=0.2, le=3600, description="A worker that is silent for so long loses its step.")
+    heartbeat_s: float = Field(10.0, gt=0, le=600, description="How often a worker lengthens its leases.")
+    watch_s: float = Field(1.0, gt=0, le=60, description="How often a worker looks whether its steps were cancelled.")
+    sweep_s: float = Field(
+        5.0, gt=0, le=600, description="How often lost leases, stalled jobs and old uploads are seen to."
+    )
+    poll_s: float = Field(
+        30.0, gt=0, le=3600, description="How often an idle worker looks for work without being rung."
+    )
+    max_retries: int = Field(3, ge=0, le=20, description="Further tries of a step after a retryable error.")
+    max_crashes: int = Field(3, ge=1, le=20, description="A step whose worker died so often fails its job.")
+    backoff_s: float = Field(2.0, gt=0, le=600, description="Wait before the first retry; doubles each time.")
+    max_steps: int = Field(2000, ge=1, le=100_000, description="Most steps a job may have.")
+    grace_s: float = Field(30.0, ge=0, le=3600, description="Time for running steps to end when the server stops.")
+
+    upload_ttl_s: float = Field(86_400.0, gt=0, description="An upload not completed in so many seconds expires.")
+    put_ttl_s: int = Field(900, ge=1, le=604_800, description="Life of a signed upload URL, in seconds.")
+    get_ttl_s: int = Field(3600, ge=1, le=604_800, description="Life of a signed download URL, in seconds.")
+    max_upload_bytes: int = Field(100 * GB, ge=1, description="Largest source, in bytes.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with its default filled in."""
+        return self.database_url or f"sqlite:///{(self.data / 'reelmill.db').resolve()}"
+
+    @property
+    def storage(self) -> str:
+        """The object store's URL, with its default filled in."""
+        return self.storage_url or f"file://{(self.data / 'objects').resolve()}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this process owns its database alone."""
+        return self.database.startswith("sqlite:")
+
+
+def read_settings(**given: Any) -> Settings:
+    """Read the environment; `given` (from the command line) wins. Raises SettingInvalid."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        field = Settings.model_fields.get(name)
+        hint = f" {field.description}" if field and field.description else ""
+        shown = first.get("input")
+        raise SettingInvalid(f"REELMILL_{name.upper()}={shown!r}: {first['msg']}.{hint}") from error

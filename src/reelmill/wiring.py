@@ -1,0 +1,213 @@
+"""Settings to a running platform: the only file that names adapters. Constructor calls, nothing cleverer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import structlog
+
+from reelmill.dispatch.inline import InlineDispatcher
+from reelmill.errors import DataFolderLocked, SettingInvalid
+from reelmill.jobs.feed import Feed
+from reelmill.jobs.model import Json, Located
+from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline
+from reelmill.jobs.runner import Runner, WorkPolicy
+from reelmill.jobs.service import Policy, Service
+from reelmill.jobs.sweeper import Sweeper, SweepPolicy
+from reelmill.media import find_ffmpeg, probe
+from reelmill.objects.folder import FolderStore, load_secret
+from reelmill.pipelines.base import Toolbox
+from reelmill.settings import Settings
+from reelmill.stores import migrate
+from reelmill.stores.access import SqlAccess
+from reelmill.stores.sql import SqlStore, open_store
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill")
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """All parts of one process. `start` and `stop` it once, or use it as a context manager."""
+
+    settings: Settings
+    store: SqlStore
+    access: AccessStore
+    objects: ObjectStore
+    pipelines: Mapping[str, Pipeline]
+    dispatcher: Dispatcher
+    service: Service
+    runner: Runner
+    sweeper: Sweeper
+    feed: Feed
+    lock: DataLock | None
+
+    def start(self) -> None:
+        """Take the data folder, clear what an earlier process left, and start workers, sweeper and feed."""
+        if self.lock is not None:
+            self.lock.take()
+            # We own the folder alone: whatever is leased or lies in scratch belongs to a process that is gone.
+            released = self.store.release_all()
+            shutil.rmtree(self.settings.data / "scratch", ignore_errors=True)
+            if released:
+                log.info("steps of an earlier process released", steps=released)
+        self.feed.start()
+        self.sweeper.start()
+        self.runner.start(self.settings.workers)
+
+    def stop(self) -> None:
+        """Hand back what is running and give everything free."""
+        self.runner.stop()
+        self.sweeper.stop()
+        self.feed.stop()
+        self.store.close_engine()
+        if self.lock is not None:
+            self.lock.give()
+
+    def __enter__(self) -> App:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
+    """Return the platform that the settings describe, its schema up to date, not yet started.
+
+    base_url: under which clients reach this process, for signed URLs of the folder store.
+    Raises SettingInvalid, ToolMissing, DatabaseUnavailable.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    lock = DataLock(settings.data / "lock") if settings.embedded else None
+    migrate.upgrade(settings.database)
+    pipelines = load_pipelines(toolbox(settings))
+    objects = open_objects(settings, base_url)
+    dispatcher = InlineDispatcher()
+    wake: list[Callable[[], None]] = []
+    store = open_store(settings.database, lambda: [call() for call in wake] and None)
+    access = SqlAccess(store.engine)
+    feed = Feed(store)
+    wake.append(feed.wake)
+    service = Service(
+        store=store,
+        objects=objects,
+        pipelines=pipelines,
+        dispatcher=dispatcher,
+        probe=_prober(settings),
+        policy=Policy(
+            max_steps=settings.max_steps,
+            upload_ttl_s=settings.upload_ttl_s,
+            put_ttl_s=settings.put_ttl_s,
+            get_ttl_s=settings.get_ttl_s,
+            max_upload_bytes=settings.max_upload_bytes,
+        ),
+    )
+    runner = Runner(
+        store=store,
+        objects=objects,
+        pipelines=pipelines,
+        dispatcher=dispatcher,
+        advance=service.advance,
+        policy=WorkPolicy(
+            lease_s=settings.lease_s,
+            heartbeat_s=min(settings.heartbeat_s, settings.lease_s / 3),
+            watch_s=settings.watch_s,
+            poll_s=settings.poll_s,
+            max_retries=settings.max_retries,
+            max_crashes=settings.max_crashes,
+            backoff_s=settings.backoff_s,
+            grace_s=settings.grace_s,
+        ),
+        scratch=settings.data / "scratch",
+    )
+    sweeper = Sweeper(
+        store=store,
+        access=access,
+        objects=objects,
+        dispatcher=dispatcher,
+        advance=service.advance,
+        policy=SweepPolicy(
+            sweep_s=settings.sweep_s, max_crashes=settings.max_crashes, rings=max(2, 2 * settings.workers)
+        ),
+        holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+    )
+    return App(
+        settings=settings,
+        store=store,
+        access=access,
+        objects=objects,
+        pipelines=pipelines,
+        dispatcher=dispatcher,
+        service=service,
+        runner=runner,
+        sweeper=sweeper,
+        feed=feed,
+        lock=lock,
+    )
+
+
+def toolbox(settings: Settings) -> Toolbox:
+    """Return what pipelines work with. Raises ToolMissing."""
+    return Toolbox(
+        ffmpeg=find_ffmpeg(settings.ffmpeg), threads=settings.threads, step_deadline_s=settings.step_deadline_s
+    )
+
+
+def load_pipelines(tools: Toolbox) -> dict[str, Pipeline]:
+    """Return the installed pipelines by name: ours and any other package's, through the same entry points."""
+    found = (entry.load()(tools) for entry in entry_points(group="reelmill.pipelines"))
+    return {pipeline.name: pipeline for pipeline in sorted(found, key=lambda p: str(p.name))}
+
+
+def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> FolderStore:
+    """Return the object store that REELMILL_STORAGE_URL names. Raises SettingInvalid."""
+    url = urlsplit(settings.storage)
+    if url.scheme != "file" or not url.path.startswith("/"):
+        raise SettingInvalid(
+            f"REELMILL_STORAGE_URL={settings.storage!r} can't be used; a good value is file:///var/lib/reelmill/objects."
+        )
+    secret = load_secret(settings.data / "secret")
+    return FolderStore(Path(url.path), secret=secret, base_url=base_url)
+
+
+def _prober(settings: Settings) -> Callable[[Located], Json]:
+    scratch = settings.data / "scratch"
+
+    def run(located: Located) -> Json:
+        scratch.mkdir(parents=True, exist_ok=True)
+        return probe(str(located), scratch=scratch).to_json()
+
+    return run
+
+
+class DataLock:
+    """An exclusive lock on the data folder, held as long as the process lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Raises DataFolderLocked when another process has it."""
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise DataFolderLocked(f"Another Reelmill server uses {self._path.parent}.") from error
+        self._file = file
+
+    def give(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
