@@ -226,6 +226,7 @@ class StepResult:
     output: Json
     artifacts: tuple[NewArtifact, ...] = ()
     message: str = ""
+    warnings: tuple[str, ...] = ()  #: what went wrong without mattering; shown on the job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,8 +204,8 @@ class Service:
             queued = now_job
         if refused is not None:
             raise refused
-        if isinstance(then, Opening):
-            self.dispatcher.ring(len(then.specs))
+        if isinstance(then, Opening) and queued is not None:
+            self._begin(queued, then)
         now_video, now_job = self.store.video_and_job(video.id)
         message = "Upload verified, job queued" if queued is not None else "Upload verified"
         return Completed(video=now_video, job=queued or now_job, already=False, message=message)
@@ -247,8 +247,8 @@ class Service:
         self._previewed(chosen, checked, video.source)
         opening = self._first_stage(chosen, checked, video.source or {}, caller.tenant)
         job = self.store.add_job(self._new_job(caller, video_id, chosen, checked, priority), opening)
-        self.dispatcher.ring(len(opening.specs))
-        return job
+        self._begin(job, opening)
+        return self.store.job(job.id)
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Stop a job; its workers kill their processes within seconds. Raises TransitionRefused when it has ended."""
@@ -373,6 +373,12 @@ class Service:
     def _first_stage(self, pipeline: Pipeline, params: BaseModel, source: Json, tenant: str) -> Opening:
         first = pipeline.stages[0].name
         return Opening(first, tuple(pipeline.plan(first, source, params, {}, tenant)))
+
+    def _begin(self, job: Job, opening: Opening) -> None:
+        if opening.specs:
+            self.dispatcher.ring(len(opening.specs))
+        else:
+            self.advance(job)
 
     def _plan(self, job: Job, stage: str, done: Mapping[str, Sequence[Json]]) -> Opening:
         pipeline = self.pipeline(job.pipeline)

@@ -1,0 +1,66 @@
+"""Media work without jobs: probing, planning, text pictures, encoding, thumbnails. A library by itself.
+
+    ffmpeg = find_ffmpeg(None)
+    source = probe("film.mp4", limits=ProbeLimits(), scratch=scratch)
+    for segment in fixed(source.frame_ticks(), source.video.end_tick, source.video.time_base, Fraction(30)):
+        width, height = output_size(source)
+        picture = draw(layout("Hello", TextStyle(), width, height), scratch / f"{segment.index}.png")
+        plan = ClipPlan(segment.start_frame, segment.end_frame, picture, ClipSettings())
+        clip = encode_clip("film.mp4", source, plan, Path(f"{segment.index}.mp4"), ffmpeg=ffmpeg, scratch=scratch)
+        thumbnail(Path(f"{segment.index}.mp4"), 0.0, 320, Path(f"{segment.index}.jpg"), ffmpeg=ffmpeg, scratch=scratch)
+
+Untrusted files are opened only in limited child processes. Errors are those of `reelmill.errors`.
+POSIX only (Linux, macOS); on Windows, run it in a container or WSL.
+"""
+
+from reelmill.media.encode import (
+    Checked,
+    ClipPlan,
+    ClipSettings,
+    Encoded,
+    Expected,
+    check_output,
+    clip_arguments,
+    encode_clip,
+    expect,
+    output_size,
+)
+from reelmill.media.ffmpeg import Finished, Limits, Progress, find_ffmpeg, input_arguments, run, version
+from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
+from reelmill.media.segments import Segment, fixed
+from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
+from reelmill.media.thumbnails import contact_sheet, thumbnail
+
+__all__ = [
+    "AudioStream",
+    "Checked",
+    "ClipPlan",
+    "ClipSettings",
+    "Encoded",
+    "Expected",
+    "Finished",
+    "Layout",
+    "Limits",
+    "Picture",
+    "ProbeLimits",
+    "Progress",
+    "Segment",
+    "Source",
+    "TextStyle",
+    "VideoStream",
+    "check_output",
+    "clip_arguments",
+    "contact_sheet",
+    "draw",
+    "encode_clip",
+    "expect",
+    "find_ffmpeg",
+    "fixed",
+    "input_arguments",
+    "layout",
+    "output_size",
+    "probe",
+    "run",
+    "thumbnail",
+    "version",
+]

@@ -270,7 +270,8 @@ class SqlStore(SqlReads):
             case StepEvent.FINISH:
                 assert outcome.result is not None
                 moves.insert_artifacts(tx, claim, row, outcome)
-                row = moves.count_done(tx, row, message=outcome.result.message or None)
+                warnings = [*row["warnings"], *outcome.result.warnings]
+                row = moves.count_done(tx, row, message=outcome.result.message or None, warnings=warnings)
                 row = moves.note(tx, row, [("step.done", brief)])
             case StepEvent.FAIL if claim.step.optional:
                 assert outcome.failure is not None

@@ -1,0 +1,1 @@
+"""The HTTP API: FastAPI routers, one file for each noun."""

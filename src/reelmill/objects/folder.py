@@ -1,0 +1,621 @@
+"""The object store in a folder: signed URLs are served by the API itself (`api/objects.py`).
+
+    root/objects/<key>       the bytes; a file appears here whole, by one rename
+    root/meta/<key>.json     content type, SHA-256, and which bytes they belong to
+    root/incoming/           files being written; leftovers are purged
+    root/locks/              one advisory lock for each 256th of the keys
+
+*Invariant*: what lies under `objects/` is whole, synced and checked. The meta file is written before the
+object is renamed, and names the bytes it describes by (size, mtime); while an object is being replaced it
+describes both, so that a crash between the two writes never gives bytes the checksum of other bytes.
+Paths are walked one segment at a time without following links. Needs a POSIX system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import hmac
+import io
+import json
+import math
+import os
+import re
+import secrets
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
+
+from reelmill.errors import (
+    BodyMismatch,
+    ObjectExists,
+    ObjectMissing,
+    RequestInvalid,
+    SettingInvalid,
+    SignatureExpired,
+    SignatureInvalid,
+    StorageDenied,
+    StorageUnavailable,
+)
+from reelmill.jobs.model import Located, ObjectInfo, SignedRequest
+
+BLOCK = 1 << 20  #: bytes read or written at once
+SECRET_BYTES = 32
+OCTETS = "application/octet-stream"
+
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]{1,200}"  # with `.json` still a legal file name
+_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?: *; *[\w.+-]+=(?:[\w.+,-]+|\"[\w .+,-]*\"))*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIGNED = ("expires", "size", "type", "sha256", "part", "filename", "response_type")
+_BIDI = {ord(c): "_" for c in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a valid signature allows."""
+
+    method: str
+    key: str
+    expires: int  #: Unix seconds
+    size_bytes: int = 0
+    content_type: str = OCTETS
+    sha256: str | None = None
+    filename: str | None = None
+    response_type: str | None = None
+
+
+def load_secret(path: Path) -> bytes:
+    """Return the signing secret in a file; make it (32 random bytes, mode 0600) if there is none.
+
+    Processes that start at once get the same: the file is filled under a lock, and never read half.
+    Raises SettingInvalid when the file is too short or readable by everybody, StorageDenied, StorageUnavailable.
+    """
+    with _storage(f"the secret file {path}", writing=True):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(fd, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            secret = file.read()
+            if not secret:  # new, or its maker died before it was filled
+                with open(path, "r+b") as out:
+                    os.fchmod(out.fileno(), 0o600)
+                    secret = secrets.token_bytes(SECRET_BYTES)
+                    out.write(secret)
+                    out.flush()
+                    os.fsync(out.fileno())
+                _sync_folder(path.parent)
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    if len(secret) < SECRET_BYTES:
+        raise SettingInvalid(f"{path} holds {len(secret)} bytes, {SECRET_BYTES} are needed; delete it to get a new one")
+    if mode & 0o007:
+        raise SettingInvalid(f"{path} can be read by every user of this machine; delete it to get a new one (0600)")
+    return secret
+
+
+class FolderStore:
+    """`ObjectStore` over a folder; many processes may share one. See the port for what each method promises."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        secret: bytes,
+        base_url: Callable[[], str] | str,
+        clock: Callable[[], float] = time.time,
+        bucket: str = "local",
+    ) -> None:
+        """Make the folders. base_url: what precedes `/objects/…` in signed URLs, read at each signing."""
+        if len(secret) < SECRET_BYTES:
+            raise SettingInvalid(f"the signing secret needs at least {SECRET_BYTES} bytes")
+        self.bucket = bucket
+        self._secret = secret
+        self._base_url = base_url
+        self._clock = clock
+        with _storage(f"the folder {root}", writing=True):
+            root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._root = root.resolve(strict=True)
+            for name in ("objects", "meta", "incoming", "locks"):
+                with self._folder(name, (), make=True):
+                    pass
+
+    # signing
+    def sign_put(
+        self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int = 900
+    ) -> SignedRequest:
+        """Return a PUT for this object. Raises RequestInvalid for a content type or checksum of a wrong form."""
+        if size_bytes < 0:
+            raise RequestInvalid(f"an object can't have {size_bytes} bytes")
+        if sha256 is not None and not _SHA256.fullmatch(sha256):
+            raise RequestInvalid(f"{sha256!r} isn't a SHA-256 in lower-case hex")
+        fields = {"size": str(size_bytes), "type": _media_type(content_type), "sha256": sha256 or ""}
+        url, expires = self._sign("PUT", key, expires_s, fields)
+        headers = {"Content-Type": content_type}
+        if sha256:
+            headers["x-checksum-sha256"] = sha256
+        return SignedRequest(method="PUT", url=url, headers=headers, expires_at=datetime.fromtimestamp(expires, tz=UTC))
+
+    def generate_presigned_download_url(
+        self,
+        bucket: str,
+        key: str,
+        expiration: int = 3600,
+        *,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """Return a GET (and HEAD) URL. Raises ObjectMissing for another bucket, RequestInvalid for a bad type."""
+        if bucket != self.bucket:
+            raise ObjectMissing(f"there is no bucket {bucket!r}; this store's is {self.bucket!r}")
+        fields = {
+            "filename": clean_filename(filename) if filename is not None else "",
+            "response_type": _media_type(content_type) if content_type is not None else "",
+        }
+        return self._sign("GET", key, expiration, fields)[0]
+
+    def verify(self, method: str, key: str, query: Sequence[tuple[str, str]]) -> Grant:
+        """Return what the request may do. Raises SignatureInvalid, SignatureExpired.
+
+        A signature has one form only: unknown, repeated and empty fields are refused.
+        """
+        fields = dict(query)
+        given = fields.pop("signature", "")
+        strict = len(dict(query)) == len(query) and set(fields) <= set(_SIGNED) and all(fields.values())
+        method = "GET" if method == "HEAD" else method
+        # Without a branch on what was wrong, a guess learns nothing.
+        expected = self._signature(method, key, fields)
+        matches = hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+        if not (matches and strict and is_key(key)):
+            raise SignatureInvalid
+        expires = int(fields["expires"])
+        if self._clock() >= expires:
+            raise SignatureExpired
+        return Grant(
+            method=method,
+            key=key,
+            expires=expires,
+            size_bytes=int(fields.get("size", "0")),
+            content_type=fields.get("type", OCTETS),
+            sha256=fields.get("sha256"),
+            filename=fields.get("filename"),
+            response_type=fields.get("response_type"),
+        )
+
+    def _sign(self, method: str, key: str, life_s: int, fields: Mapping[str, str]) -> tuple[str, int]:
+        _parts(key)
+        expires = math.ceil(self._clock() + life_s)
+        query = {"expires": str(expires), **{name: value for name, value in fields.items() if value}}
+        query["signature"] = self._signature(method, key, query)
+        base = self._base_url if isinstance(self._base_url, str) else self._base_url()
+        return f"{base.rstrip('/')}/objects/{key}?{urlencode(query)}", expires
+
+    def _signature(self, method: str, key: str, fields: Mapping[str, str]) -> str:
+        # A JSON list can't be read in two ways, whatever the fields contain.
+        text = json.dumps(["reelmill-1", method, key, *(fields.get(name, "") for name in _SIGNED)])
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+    # reading
+    def head(self, key: str) -> ObjectInfo:
+        with self.read(key) as reading:
+            return reading.info
+
+    def read(self, key: str) -> Reading:
+        """Open one object for reading at any place; it stays readable while it is replaced or deleted."""
+        *parents, name = _parts(key)
+        with _storage(key):
+            with self._folder("objects", parents) as folder:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            file = io.FileIO(fd)
+            try:
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode):
+                    raise ObjectMissing(f"{key} isn't a file")
+                return Reading(file, _describe(key, found, self._meta(parents, name)))
+            except BaseException:
+                file.close()
+                raise
+
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        size = self.head(key).size_bytes  # now, not at the first block: the caller learns at once
+        return self._blocks(key, max(0, start), size if length is None else start + length)
+
+    def _blocks(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        with self.read(key) as reading:
+            while start < end and (block := reading.at(start, min(BLOCK, end - start))):
+                yield block
+                start += len(block)
+
+    def locate(self, key: str) -> Located:
+        self.head(key)
+        return self._root.joinpath("objects", *_parts(key))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        parents = prefix.split("/")[:-1]
+        if parents and not is_key("/".join(parents)):
+            return iter(())
+        return self._walk(parents, prefix)
+
+    def _walk(self, parents: Sequence[str], prefix: str) -> Iterator[str]:
+        """Hold the names of one folder at a time; a folder sorts as `name/`, as whole keys do."""
+        try:
+            with _storage(prefix), self._folder("objects", parents) as folder, os.scandir(folder) as entries:
+                names = sorted(
+                    entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+                )
+        except ObjectMissing:
+            return
+        for name in names:
+            key = "/".join((*parents, name))
+            if name.endswith("/") and (key.startswith(prefix) or prefix.startswith(key)):
+                yield from self._walk((*parents, name[:-1]), prefix)
+            elif key.startswith(prefix) and is_key(key):
+                yield key
+
+    # writing
+    def put_file(self, key: str, path: Path, *, content_type: str, sha256: str) -> ObjectInfo:
+        """Move a file in (a copy if it lies on another file system or has a second name), checked.
+
+        When this fails the file is still at `path`; when it succeeded before and `path` is gone, so is the work.
+        Raises BodyMismatch, FileNotFoundError, StorageDenied, StorageUnavailable.
+        """
+        _parts(key)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with contextlib.suppress(ObjectMissing):
+                if (info := self.head(key)).sha256 == sha256:
+                    return info  # an earlier try moved the file and failed after that
+            raise
+        with open(fd, "rb", buffering=0) as source:
+            return self._move(key, path, source, content_type, sha256) or self._copy(key, source, content_type, sha256)
+
+    def _move(self, key: str, path: Path, source: io.FileIO, content_type: str, sha256: str) -> ObjectInfo | None:
+        """Return None when the file can't be moved, only copied."""
+        fd, named = source.fileno(), path.lstat()
+        found = os.fstat(fd)
+        alone = found.st_nlink == 1 and os.path.samestat(named, found) and stat.S_ISREG(found.st_mode)
+        if not alone or found.st_dev != self._root.stat().st_dev:
+            return None
+        with _storage(key, writing=True):
+            if hashlib.file_digest(source, "sha256").hexdigest() != sha256:
+                raise BodyMismatch(f"{path.name} isn't the file with SHA-256 {sha256}")
+            try:
+                os.fchmod(fd, 0o640)
+                _seal(fd)
+                return self._publish(key, path, fd, content_type, sha256, replace=True)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES):
+                    raise
+                source.seek(0)  # a bind mount, or somebody else's file
+                return None
+
+    def _copy(self, key: str, source: io.FileIO, content_type: str, sha256: str) -> ObjectInfo:
+        size = os.fstat(source.fileno()).st_size
+        with _storage(key, writing=True), Incoming(self, key, size, content_type, sha256, replace=True) as incoming:
+            while block := source.read(BLOCK):
+                incoming.write(block)
+            return incoming.commit()
+
+    def begin_put(self, key: str, *, size_bytes: int, content_type: str, sha256: str | None) -> Incoming:
+        """Begin to take an object in, which never replaces another.
+
+        Raises ObjectExists when there is one that can't be the same, StorageUnavailable when it won't fit.
+        """
+        with contextlib.suppress(ObjectMissing):
+            there = self.head(key)
+            if there.size_bytes != size_bytes or (sha256 is not None and there.sha256 != sha256):
+                raise ObjectExists
+        return Incoming(self, key, size_bytes, content_type, sha256, replace=False)
+
+    def delete(self, key: str) -> None:
+        *parents, name = _parts(key)
+        with _storage(key, writing=True), self._lock(key):
+            for kind, file in (("objects", name), ("meta", f"{name}.json")):
+                # NotADirectoryError: a parent of this key is an object itself, so there is none
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._folder(kind, parents) as folder:
+                    os.unlink(file, dir_fd=folder)
+                    os.fsync(folder)
+                self._prune(kind, parents)
+
+    def _prune(self, kind: str, parents: Sequence[str]) -> None:
+        """Remove empty folders upwards; one that somebody has just put a file into isn't empty."""
+        for depth in range(len(parents), 0, -1):
+            try:
+                with self._folder(kind, parents[: depth - 1]) as folder:
+                    os.rmdir(parents[depth - 1], dir_fd=folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                    raise
+                return
+
+    def purge_incoming(self, older_than_s: float = 86400.0) -> int:
+        """Remove what broken uploads and killed processes left; return how many files."""
+        count, limit = 0, time.time() - older_than_s
+        with _storage("incoming", writing=True), self._folder("incoming", ()) as folder:
+            for name in os.listdir(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < limit:
+                        os.unlink(name, dir_fd=folder)
+                        count += 1
+        return count
+
+    def _publish(self, key: str, source: Path, fd: int, content_type: str, sha256: str, *, replace: bool) -> ObjectInfo:
+        """Rename a sealed file to its place. Raises ObjectExists, OSError."""
+        with self._lock(key):
+            for _ in range(100):
+                try:
+                    return self._place(key, source, os.fstat(fd), content_type, sha256, replace)
+                except FileNotFoundError:
+                    if not source.exists():  # purged, not a folder that was pruned under our hands
+                        raise
+        raise StorageUnavailable(f"the folder of {key} is removed again and again")
+
+    def _place(
+        self, key: str, source: Path, new: os.stat_result, content_type: str, sha256: str, replace: bool
+    ) -> ObjectInfo:
+        *parents, name = _parts(key)
+        old = None
+        with contextlib.suppress(ObjectMissing):
+            old = self.head(key)
+        if old is not None and not replace:
+            if (old.size_bytes, old.sha256) != (new.st_size, sha256):
+                raise ObjectExists
+            return old
+        entry = {
+            "sha256": sha256,
+            "content_type": content_type,
+            "size": new.st_size,
+            "mtime_ns": new.st_mtime_ns,
+        }
+        with self._folder("objects", parents, make=True) as objects, self._folder("meta", parents, make=True) as meta:
+            before = (
+                _matching(self._meta(parents, name), os.stat(name, dir_fd=objects, follow_symlinks=False))
+                if old
+                else None
+            )
+            self._write_meta(meta, name, {**entry, "before": before} if before else entry)
+            os.rename(source, name, dst_dir_fd=objects)
+            os.fsync(objects)
+        return _describe(key, new, entry)
+
+    def _write_meta(self, folder: int, name: str, entry: Mapping[str, Any]) -> None:
+        path = self._incoming_path()
+        try:
+            with path.open("xb") as file:
+                file.write(json.dumps(entry).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(path, f"{name}.json", dst_dir_fd=folder)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        os.fsync(folder)  # before the object's own rename: bytes without their checksum are never seen
+
+    def _meta(self, parents: Sequence[str], name: str) -> Mapping[str, Any]:
+        """Return the meta file's content; empty when somebody put the object there by hand."""
+        try:
+            with self._folder("meta", parents) as folder:
+                fd = os.open(f"{name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            with open(fd, "rb") as file:
+                meta = json.loads(file.read())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return meta if isinstance(meta, dict) else {}
+
+    def _incoming_path(self) -> Path:
+        return self._root / "incoming" / secrets.token_hex(16)
+
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Let one process and thread at a time change this key (and every 256th other); ends with its holder."""
+        path = self._root / "locks" / hashlib.sha256(key.encode()).hexdigest()[:2]
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _folder(self, kind: str, parents: Sequence[str], *, make: bool = False) -> Iterator[int]:
+        """Open a folder below the root, segment by segment, following no link."""
+        fd = os.open(self._root, _FOLDER)
+        try:
+            for name in (kind, *parents):
+                try:
+                    inner = os.open(name, _FOLDER, dir_fd=fd)
+                except FileNotFoundError:
+                    if not make:
+                        raise
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, 0o750, dir_fd=fd)
+                        os.fsync(fd)
+                    inner = os.open(name, _FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = inner
+            yield fd
+        finally:
+            os.close(fd)
+
+
+class Reading:
+    """One object, open: what is known of it, and its bytes at any place. Safe to share between threads."""
+
+    def __init__(self, file: io.FileIO, info: ObjectInfo) -> None:
+        self.info = info
+        self._file = file
+        self._lock = threading.Lock()
+
+    def at(self, start: int, length: int) -> bytes:
+        """Return up to `length` bytes from `start`; empty at the end. Raises StorageUnavailable."""
+        with self._lock, _storage(self.info.key):
+            return os.pread(self._file.fileno(), length, start)
+
+    def close(self) -> None:
+        with self._lock:  # a read in another thread must not find its descriptor given to another file
+            self._file.close()
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Incoming:
+    """An object being taken in: write blocks, then commit. Leaving the block without commit leaves nothing."""
+
+    def __init__(
+        self, store: FolderStore, key: str, size_bytes: int, content_type: str, sha256: str | None, *, replace: bool
+    ) -> None:
+        _parts(key)
+        self._store, self._key, self._replace = store, key, replace
+        self._size, self._content_type, self._sha256 = size_bytes, content_type, sha256
+        self._hash = hashlib.sha256()
+        self._taken = 0
+        self._lock = threading.Lock()
+        self._path = store._incoming_path()
+        with _storage(key, writing=True):
+            disk = os.statvfs(self._path.parent)
+            if (free := disk.f_bavail * disk.f_frsize) < size_bytes:
+                raise StorageUnavailable(f"{size_bytes} bytes don't fit: {free} are free on the disk")
+            self._file = self._path.open("xb", buffering=0)
+            os.fchmod(self._file.fileno(), 0o640)
+
+    def write(self, block: bytes | bytearray) -> None:
+        """Raises BodyMismatch beyond the announced size, StorageUnavailable when the disk is full."""
+        with self._lock, _storage(self._key, writing=True):
+            if self._taken + len(block) > self._size:
+                raise BodyMismatch(f"more than the announced {self._size} bytes were sent")
+            self._hash.update(block)
+            with memoryview(block) as view:
+                done = 0
+                while done < len(view):
+                    done += self._file.write(view[done:])
+            self._taken += len(block)
+
+    def commit(self) -> ObjectInfo:
+        """Publish the object; the same object once more is fine. Raises BodyMismatch, ObjectExists."""
+        with self._lock, _storage(self._key, writing=True):
+            sha256 = self._hash.hexdigest()
+            if self._taken != self._size:
+                raise BodyMismatch(f"{self._taken} bytes were sent, {self._size} were announced")
+            if self._sha256 not in (None, sha256):
+                raise BodyMismatch(f"the body's SHA-256 is {sha256}, {self._sha256} was announced")
+            _seal(fd := self._file.fileno())
+            info = self._store._publish(self._key, self._path, fd, self._content_type, sha256, replace=self._replace)
+            self._discard()
+            return info
+
+    def abort(self) -> None:
+        """Leave nothing; after commit it does nothing."""
+        with self._lock:
+            self._discard()
+
+    def _discard(self) -> None:
+        if not self._file.closed:
+            self._file.close()
+            with contextlib.suppress(OSError):  # already renamed, or left to purge_incoming
+                self._path.unlink()
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.abort()
+
+
+def is_key(key: str) -> bool:
+    """Tell whether this can be an object's key: at most 512 characters in plain segments, none `.` or `..`."""
+    return len(key) <= 512 and _KEY.fullmatch(key) is not None
+
+
+def clean_filename(name: str) -> str:
+    """Return a name that is safe to save under: no folders, control characters or direction tricks; ≤ 200 characters."""
+    name = name.encode("utf-8", "replace").decode()
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]", "_", name).translate(_BIDI).strip(" .")
+    stem, dot, suffix = name.rpartition(".")
+    if len(name) > 200 and dot and len(suffix) <= 16:
+        name = stem[: 199 - len(suffix)] + dot + suffix
+    return name[:200] or "download"
+
+
+def _parts(key: str) -> list[str]:
+    if not is_key(key):
+        raise ObjectMissing(f"{key[:100]!r} can't be an object's key")
+    return key.split("/")
+
+
+def _media_type(value: str) -> str:
+    if len(value) > 200 or not _MEDIA_TYPE.fullmatch(value):
+        raise RequestInvalid(f"{value[:100]!r} isn't a content type like video/mp4")
+    return value
+
+
+def _seal(fd: int) -> None:
+    """Sync the bytes, with a time of their own by which the meta file knows them."""
+    now = time.time_ns()  # the system's own idea of now is too coarse to tell two writes apart
+    os.utime(fd, ns=(now, now))
+    os.fsync(fd)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _matching(meta: Mapping[str, Any], found: os.stat_result) -> dict[str, Any] | None:
+    """Return the entry that describes these bytes: the meta file's own, or that of the object it replaces."""
+    for entry in (meta, meta.get("before")):
+        if isinstance(entry, dict) and (entry.get("size"), entry.get("mtime_ns")) == (found.st_size, found.st_mtime_ns):
+            return {name: value for name, value in entry.items() if name != "before"}
+    return None
+
+
+def _describe(key: str, found: os.stat_result, meta: Mapping[str, Any]) -> ObjectInfo:
+    entry = _matching(meta, found)
+    sha256 = entry["sha256"] if entry else None  # bytes that we didn't write have no checksum
+    return ObjectInfo(
+        key=key,
+        size_bytes=found.st_size,
+        sha256=sha256,
+        content_type=(entry or meta).get("content_type", OCTETS),
+        modified_at=datetime.fromtimestamp(found.st_mtime, tz=UTC),
+        etag=f'"{sha256}"' if sha256 else f'"{found.st_size:x}-{found.st_mtime_ns:x}"',
+    )
+
+
+@contextlib.contextmanager
+def _storage(what: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn the system's errors into the port's."""
+    try:
+        yield
+    except OSError as error:
+        cause = f"{what}: {error.strerror or error}"
+        if not writing and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise ObjectMissing(f"{what} isn't in storage") from error
+        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+            raise StorageDenied(f"{cause} (a file, folder or link of another kind is in the way)") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StorageDenied(cause) from error
+        raise StorageUnavailable(cause) from error
