@@ -112,7 +112,7 @@ def router(store: FolderStore) -> APIRouter:
         return response
 
     @routes.options("/objects/{key:path}")
-    async def preflight(key: str) -> Response:
+    async def preflight() -> Response:
         headers = {
             "Allow": METHODS,
             "Access-Control-Allow-Methods": METHODS,

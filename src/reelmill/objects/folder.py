@@ -31,7 +31,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -65,7 +64,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Grant:
     """What a valid signature allows."""
 
-    method: str
     key: str
     expires: int  #: Unix seconds
     size_bytes: int = 0
@@ -87,11 +85,11 @@ def load_secret(path: Path) -> bytes:
         except FileNotFoundError:
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "rb") as file:
+        with os.fdopen(fd, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             secret = file.read()
             if not secret:  # new, or its maker died before it was filled
-                with open(path, "r+b") as out:
+                with path.open("r+b") as out:
                     os.fchmod(out.fileno(), 0o600)
                     secret = secrets.token_bytes(SECRET_BYTES)
                     out.write(secret)
@@ -184,7 +182,6 @@ class FolderStore:
         if self._clock() >= expires:
             raise SignatureExpired
         return Grant(
-            method=method,
             key=key,
             expires=expires,
             size_bytes=int(fields.get("size", "0")),
@@ -209,7 +206,7 @@ class FolderStore:
 
     # reading
     def head(self, key: str) -> ObjectInfo:
-        with self.read(key) as reading:
+        with contextlib.closing(self.read(key)) as reading:
             return reading.info
 
     def read(self, key: str) -> Reading:
@@ -233,7 +230,7 @@ class FolderStore:
         return self._blocks(key, max(0, start), size if length is None else start + length)
 
     def _blocks(self, key: str, start: int, end: int) -> Iterator[bytes]:
-        with self.read(key) as reading:
+        with contextlib.closing(self.read(key)) as reading:
             while start < end and (block := reading.at(start, min(BLOCK, end - start))):
                 yield block
                 start += len(block)
@@ -281,7 +278,7 @@ class FolderStore:
                 if (info := self.head(key)).sha256 == sha256:
                     return info  # an earlier try moved the file and failed after that
             raise
-        with open(fd, "rb", buffering=0) as source:
+        with io.FileIO(fd) as source:
             return self._move(key, path, source, content_type, sha256) or self._copy(key, source, content_type, sha256)
 
     def _move(self, key: str, path: Path, source: io.FileIO, content_type: str, sha256: str) -> ObjectInfo | None:
@@ -306,10 +303,14 @@ class FolderStore:
 
     def _copy(self, key: str, source: io.FileIO, content_type: str, sha256: str) -> ObjectInfo:
         size = os.fstat(source.fileno()).st_size
-        with _storage(key, writing=True), Incoming(self, key, size, content_type, sha256, replace=True) as incoming:
-            while block := source.read(BLOCK):
-                incoming.write(block)
+        incoming = Incoming(self, key, size, content_type, sha256, replace=True)
+        try:
+            with _storage(key, writing=True):
+                while block := source.read(BLOCK):
+                    incoming.write(block)
             return incoming.commit()
+        finally:
+            incoming.abort()
 
     def begin_put(self, key: str, *, size_bytes: int, content_type: str, sha256: str | None) -> Incoming:
         """Begin to take an object in, which never replaces another.
@@ -348,11 +349,11 @@ class FolderStore:
     def purge_incoming(self, older_than_s: float = 86400.0) -> int:
         """Remove what broken uploads and killed processes left; return how many files."""
         count, limit = 0, time.time() - older_than_s
-        with _storage("incoming", writing=True), self._folder("incoming", ()) as folder:
-            for name in os.listdir(folder):
+        with _storage("incoming", writing=True):
+            for path in (self._root / "incoming").iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < limit:
-                        os.unlink(name, dir_fd=folder)
+                    if path.lstat().st_mtime < limit:
+                        path.unlink()
                         count += 1
         return count
 
@@ -413,7 +414,7 @@ class FolderStore:
         try:
             with self._folder("meta", parents) as folder:
                 fd = os.open(f"{name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            with open(fd, "rb") as file:
+            with os.fdopen(fd, "rb") as file:
                 meta = json.loads(file.read())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
@@ -472,15 +473,9 @@ class Reading:
         with self._lock:  # a read in another thread must not find its descriptor given to another file
             self._file.close()
 
-    def __enter__(self) -> Reading:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
 
 class Incoming:
-    """An object being taken in: write blocks, then commit. Leaving the block without commit leaves nothing."""
+    """An object being taken in: write blocks, then commit or abort. What is not committed was never there."""
 
     def __init__(
         self, store: FolderStore, key: str, size_bytes: int, content_type: str, sha256: str | None, *, replace: bool
@@ -535,12 +530,6 @@ class Incoming:
             with contextlib.suppress(OSError):  # already renamed, or left to purge_incoming
                 self._path.unlink()
 
-    def __enter__(self) -> Incoming:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.abort()
-
 
 def is_key(key: str) -> bool:
     """Tell whether this can be an object's key: at most 512 characters in plain segments, none `.` or `..`."""
@@ -548,7 +537,7 @@ def is_key(key: str) -> bool:
 
 
 def clean_filename(name: str) -> str:
-    """Return a name that is safe to save under: no folders, control characters or direction tricks; ≤ 200 characters."""
+    """Return a name that is safe to save under: no folders, control or direction characters; at most 200 long."""
     name = name.encode("utf-8", "replace").decode()
     name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]", "_", name).translate(_BIDI).strip(" .")
     stem, dot, suffix = name.rpartition(".")

@@ -8,11 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
-Position = Literal[
-    "top-left", "top-center", "top-right",
-    "middle-left", "middle-center", "middle-right",
-    "bottom-left", "bottom-center", "bottom-right",
-]  # fmt: skip
+Position = Literal["top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"]
 
 
 class Declared(BaseModel):
@@ -39,12 +35,12 @@ class TextParams(Declared):
 
     strategy: TextStrategy = Field(TextStrategy.ONE_FOR_ALL, description="`one_for_all`: the same text on every clip.")
     text: str = Field(min_length=1, max_length=5000, description="The text; line breaks are kept.")
-    position: Position = Field("bottom-center", description="Where the text stands in the picture.")
+    position: Position = Field("bottom", description="Where the text stands in the picture.")
     size_pct: float = Field(6.0, ge=1, le=50, description="Font size in percent of the picture's height.")
     min_size_pct: float = Field(2.5, ge=1, le=50, description="The text is shrunk to fit, but not below this size.")
     color: Color = Field("#FFFFFF", description="Colour of the letters.")
     outline_color: Color | None = Field("#000000", description="Colour of the outline; null for none.")
-    outline_pct: float = Field(8.0, ge=0, le=30, description="Width of the outline in percent of the font size.")
+    outline_pct: float = Field(8.0, ge=0, le=25, description="Width of the outline in percent of the font size.")
     box_color: Color | None = Field(None, description="Colour of the box behind the text; null for none.")
     box_opacity: float = Field(0.6, ge=0, le=1, description="Opacity of the box.")
     box_padding_pct: float = Field(30.0, ge=0, le=200, description="Padding of the box in percent of the font size.")

@@ -1,0 +1,90 @@
+# Reelmill's tasks. On a bare machine with Python 3.11+, gcc and make, each target sets up what it needs.
+# `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SAMPLES := .cache/samples
+VIDEO ?= $(REELMILL_DEMO_VIDEO)
+ARGS ?=
+# `make chaos LONG=1` also runs what is marked `long`.
+MARKS := $(if $(LONG),,-m "not long")
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+export PYTHONUNBUFFERED := 1
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup samples run demo test lint format bench chaos lock docs clean
+
+help:  ## list the tasks
+	@echo "Reelmill — make TASK"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## make .venv with everything that is needed to run and develop
+	@echo "$(VENV) is ready."
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Reelmill needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV): about a minute the first time …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+samples: $(READY)  ## fetch the sample films that demo and tests use
+	@$(BIN)/python scripts/fetch_samples.py $(SAMPLES)
+
+run: $(READY)  ## start the platform on this machine
+	@$(BIN)/reelmill serve $(ARGS)
+
+demo: $(READY)  ## cut a film into checked clips through a real server, into ./demo; VIDEO=FILE takes yours
+ifeq ($(VIDEO),)
+	@$(BIN)/python scripts/fetch_samples.py $(SAMPLES) || echo "So the demo makes a film by itself."
+	@$(BIN)/reelmill demo $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
+else
+	@$(BIN)/reelmill demo $(ARGS) "$(VIDEO)"
+endif
+
+test: samples  ## run the whole test suite; ARGS="-k upload" picks some
+	@$(BIN)/python -m pytest $(MARKS) $(ARGS)
+
+lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; exit 1; }
+	@$(BIN)/python scripts/check_house.py
+	@echo "lint: all good"
+
+format: $(READY)  ## put the code into shape
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+bench: samples  ## run every benchmark
+	@set -e; for script in benchmarks/*.py; do [ -e "$$script" ] || { echo "no benchmarks yet"; break; }; \
+	  echo "── $$script"; $(BIN)/python "$$script"; done
+
+chaos: samples  ## kill servers and workers at random moments; LONG=1 for the long form
+	@$(BIN)/python -m pytest tests/chaos $(MARKS) $(if $(LONG),--timeout 0) $(ARGS)
+
+# Each lock is compiled for every supported system at once, with hashes and without host names.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra postgres --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
+
+lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(PIP) install --quiet uv
+	@$(COMPILE) --output-file requirements.lock >/dev/null
+	@# hatchling and editables build the package itself; setuptools reads the samples' source package
+	@printf 'hatchling>=1.27\neditables\nsetuptools>=80\n' | \
+	  $(COMPILE) - --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
+	@echo "requirements.lock and requirements-dev.lock are up to date."
+
+docs: $(READY)  ## write docs/reference from the code
+	@$(BIN)/python scripts/reference.py
+
+clean:  ## remove everything that make made; data folders stay
+	@rm -rf $(VENV) .cache demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+	@find . -name '*.egg-info' -type d -not -path './.git/*' -prune -exec rm -rf {} +

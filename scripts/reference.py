@@ -1,0 +1,283 @@
+"""Write docs/reference from the code: `python scripts/reference.py`, or `--check` to only compare.
+
+Every page comes from what the product itself runs on: the error catalogue, the settings, the pipelines' parameter
+schemas, the command tree and the OpenAPI document. `tests/unit/test_docs.py` runs `--check`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+GENERATED = "<!-- Written by `make docs` from the code; change it there. -->"
+
+
+# ── the pages ─────────────────────────────────────────────────────────────────────────────────
+
+
+def errors() -> str:
+    """The error catalogue."""
+    from reelmill.errors import catalogue
+
+    rows = (
+        (f"`{e.code}`", e.status_code, e.what, e.why, e.remedy, "yes" if e.retryable else "no") for e in catalogue()
+    )
+    return page(
+        "Errors",
+        "A reply that isn't a success is `application/problem+json` (RFC 9457) with `code`, `detail`, `remedy` and "
+        "`correlation_id`. A failed job carries the same codes in `error`. Codes never change their meaning. "
+        "*Tried again* says whether a step that meets the error is repeated by itself.",
+        table(("code", "HTTP", "what", "why", "what to do", "tried again"), rows),
+    )
+
+
+def settings() -> str:
+    """Every setting."""
+    from reelmill.settings import Settings
+
+    rows = []
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        variable = alias if isinstance(alias, str) else f"REELMILL_{name.upper()}"
+        rows.append((f"`{variable}`", default_of(field), bounds_of(field), field.description or ""))
+    return page(
+        "Settings",
+        "Settings are environment variables, read once at start. A value that makes no sense stops the start and "
+        "names the variable. Options of the command line win over the environment.",
+        table(("variable", "default", "allowed", "meaning"), rows),
+    )
+
+
+def pipelines() -> str:
+    """Each pipeline with its stages and parameters."""
+    built_in = [entry for entry in entry_points(group="reelmill.pipelines") if entry.value.startswith("reelmill.")]
+    parts = []
+    for entry in sorted(built_in, key=lambda entry: entry.name):
+        pipeline: Any = entry.load()
+        stages = " → ".join(f"`{stage.name}` ({stage.weight} %)" for stage in pipeline.stages)
+        schema = pipeline.Params.model_json_schema()
+        parts.append(f"## `{pipeline.name}` — {pipeline.title}\n\nVersion {pipeline.version}. Stages: {stages}.\n")
+        parts.append(table(("parameter", "type", "default", "allowed", "meaning"), parameters(schema, schema)))
+    return page(
+        "Pipelines",
+        "A pipeline is chosen by its name, with its parameters as `params`, when an upload is initiated or a job is "
+        "made. `reelmill pipelines --json` prints the same as JSON schemas. Unknown parameters are refused.",
+        "\n".join(parts),
+    )
+
+
+def cli() -> str:
+    """Each command of `reelmill`."""
+    from typer.main import get_command
+
+    app = importlib.import_module("reelmill.cli").app
+    return page(
+        "Command line",
+        "`reelmill COMMAND --help` prints the same for one command.",
+        "\n".join(commands("reelmill", get_command(app))),
+    )
+
+
+def http() -> str:
+    """Each path of the API."""
+    document = importlib.import_module("reelmill.api.app").openapi()
+    rows = [
+        (
+            method.upper(),
+            f"`{path}`",
+            operation.get("summary", ""),
+            f"`{operation['x-scope']}`" if operation.get("x-scope") else "none",
+        )
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return page(
+        "HTTP API",
+        "Requests and replies are JSON. Send a key as `Authorization: Bearer KEY`; *scope* is what the key must allow. "
+        "A running server serves the full OpenAPI document at `/openapi.json` and a page to try it at `/docs`.",
+        table(("method", "path", "what", "scope"), rows),
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors,
+    "settings.md": settings,
+    "pipelines.md": pipelines,
+    "cli.md": cli,
+    "http.md": http,
+}
+
+
+# ── what they are made of ─────────────────────────────────────────────────────────────────────
+
+
+def page(title: str, lead: str, body: str) -> str:
+    return f"{GENERATED}\n\n# {title}\n\n{lead}\n\n{body.strip()}\n"
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join("| " + " | ".join(cell(value) for value in line) + " |\n" for line in lines)
+
+
+def cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def code(value: Any) -> str:
+    """Return a value as it is written in JSON or in an environment variable."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{value}`"
+
+
+def default_of(field: Any) -> str:
+    if field.default_factory is not None:
+        return "worked out at start"
+    return "required" if field.default is PydanticUndefined else code(field.default)
+
+
+def bounds_of(field: Any) -> str:
+    """Return a setting's range, choices or pattern."""
+    choices = getattr(field.annotation, "__args__", ()) if "Literal" in str(field.annotation) else ()
+    if choices:
+        return ", ".join(code(choice) for choice in choices)
+    found = {
+        name: getattr(meta, name)
+        for meta in field.metadata
+        for name in ("ge", "gt", "le", "lt", "pattern")
+        if getattr(meta, name, None) is not None
+    }
+    return bounds({"minimum": found.get("ge"), "exclusiveMinimum": found.get("gt"), "maximum": found.get("le")})
+
+
+def bounds(schema: dict[str, Any]) -> str:
+    """Return the range, the lengths or the choices that a JSON schema allows, in words."""
+    if "const" in schema:
+        return code(schema["const"])
+    if "enum" in schema:
+        return ", ".join(code(choice) for choice in schema["enum"])
+    words = {
+        "minimum": "≥ {}",
+        "exclusiveMinimum": "> {}",
+        "maximum": "≤ {}",
+        "exclusiveMaximum": "< {}",
+        "minLength": "≥ {} characters",
+        "maxLength": "≤ {} characters",
+        "minItems": "≥ {} items",
+        "maxItems": "≤ {} items",
+        "pattern": "matches `{}`",
+    }
+    found = [
+        phrase.format(f"{schema[key]:,g}" if isinstance(schema[key], float) else schema[key])
+        for key, phrase in words.items()
+        if schema.get(key) is not None
+    ]
+    return ", ".join(found)
+
+
+def parameters(schema: dict[str, Any], root: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield a row for each parameter of a JSON schema, nested ones by their dotted path."""
+    required = schema.get("required", [])
+    for name, declared in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        variants = [resolved(variant, root) for variant in declared.get("oneOf", declared.get("anyOf", [declared]))]
+        objects = [variant for variant in variants if "properties" in variant]
+        plain = [variant for variant in variants if variant not in objects and variant.get("type") != "null"]
+        kinds = [variant.get("type", "") for variant in plain] + ["object"] * bool(objects)
+        allowed = "; ".join(filter(None, (bounds(variant) for variant in plain)))
+        default = "required" if name in required else default_text(declared.get("default"), bool(objects))
+        meaning = declared.get("description") or (variants[0].get("description", "") if len(variants) == 1 else "")
+        yield f"`{path}`", " or ".join(dict.fromkeys(filter(None, kinds))), default, allowed, meaning
+        for variant in objects:
+            yield from parameters(variant, root, f"{path}.")
+
+
+def default_text(default: Any, nested: bool) -> str:
+    return "" if nested and isinstance(default, dict) else code(default)
+
+
+def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with its `$ref` followed; what stands beside the reference wins."""
+    if "$ref" in schema:
+        target = root["$defs"][schema["$ref"].rpartition("/")[2]]
+        return {**resolved(target, root), **{key: value for key, value in schema.items() if key != "$ref"}}
+    if len(schema.get("allOf", [])) == 1:
+        return {**resolved(schema["allOf"][0], root), **schema}
+    return schema
+
+
+def commands(path: str, command: Any) -> Iterator[str]:
+    """Yield a section for a command and each of those under it."""
+    children = getattr(command, "commands", {})
+    shown = [param for param in command.params if not getattr(param, "hidden", False) and visible(param)]
+    arguments = [param for param in shown if not param.opts[0].startswith("-")]
+    options = [param for param in shown if param.opts[0].startswith("-")]
+    usage = [path, *(usage_of(argument) for argument in arguments)]
+    usage += ["[OPTIONS]"] * bool(options) + ["COMMAND"] * bool(children)
+    yield f"## `{' '.join(usage)}`\n\n{(command.help or '').split(chr(12))[0].strip()}\n"
+    if shown:
+        yield table(("argument or option", "default", "meaning"), (parameter_row(param) for param in shown))
+    for name, child in children.items():
+        if not child.hidden:
+            yield from commands(f"{path} {name}", child)
+
+
+def visible(param: Any) -> bool:
+    return param.name not in ("help", "install_completion", "show_completion")
+
+
+def usage_of(argument: Any) -> str:
+    name = (argument.metavar or argument.name).upper() + ("…" if argument.nargs == -1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+def parameter_row(param: Any) -> tuple[str, str, str]:
+    names = "`, `".join([*param.opts, *param.secondary_opts])
+    if not param.opts[0].startswith("-"):
+        names = param.name.upper()
+    default = "required" if param.required else "" if callable(param.default) else code(param.default or None)
+    help_text = getattr(param, "help", None) or ""
+    if param.envvar:
+        help_text += f" (`{param.envvar}`)"
+    return f"`{names}`", default, help_text
+
+
+def main() -> int:
+    """Write the pages, or with --check say which differ; return the exit code."""
+    check = sys.argv[1:] == ["--check"]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stale, failed = [], []
+    for name, build in PAGES.items():
+        path = FOLDER / name
+        try:
+            text = build()
+        except (ImportError, AttributeError) as error:  # one broken page doesn't hide the others
+            failed.append(f"docs/reference/{name} can't be written: {error}")
+            continue
+        if not path.is_file() or path.read_text() != text:
+            stale.append(name)
+            if not check:
+                path.write_text(text)
+    if failed:
+        print("\n".join(failed))
+    if check and stale:
+        print(f"docs/reference is behind the code: {', '.join(stale)}. Run `make docs`.")
+    if not check:
+        print(f"docs/reference: {', '.join(stale) or 'nothing'} written")
+    return 1 if failed or (check and stale) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

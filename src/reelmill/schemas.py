@@ -1,0 +1,487 @@
+"""The wire contract: what goes over HTTP, shared by the API and the Python client.
+
+Requests refuse unknown fields. Replies may gain fields; clients ignore those that they don't know.
+Stamps are the database's, in UTC (ISO 8601).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Scope = Literal["upload", "jobs:read", "jobs:write", "admin"]
+JobStatusName = Literal["awaiting_upload", "queued", "running", "completed", "failed", "cancelled"]
+UploadStatusName = Literal["awaiting", "uploaded", "rejected", "expired"]
+ProcessingName = Literal["pending", "processing", "completed", "failed"]
+
+LARGEST_INTEGER = (1 << 63) - 1  #: what databases and other languages can hold
+
+Filename = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]+$")
+]
+ContentType = Annotated[
+    str, StringConstraints(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$")
+]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$", to_lower=True)]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,64}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=256)]
+PipelineName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Priority = Annotated[int, Field(strict=True, ge=-1000, le=1000)]
+
+
+class Request(BaseModel):
+    """What a client sends: only what is declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reply(BaseModel):
+    """What the server answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# ── uploads ───────────────────────────────────────────────────────────────────────────────────
+
+
+class InitiateRequest(Request):
+    """Announce a file; with `pipeline`, make its job too."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "filename": "holiday.mp4",
+                    "size": 48211034,
+                    "content_type": "video/mp4",
+                    "labels": {"camera": "door"},
+                    "pipeline": "clips",
+                    "params": {"cutting": {"kind": "fixed", "duration_s": 30}, "text": {"text": "Summer"}},
+                }
+            ]
+        }
+    )
+
+    filename: Filename = Field(description="Its name, to be shown; never used as a path.")
+    size: int = Field(strict=True, ge=1, le=LARGEST_INTEGER, description="Its exact size in bytes.")
+    content_type: ContentType = Field(description="Its media type, for example `video/mp4`.")
+    sha256: Sha256 | None = Field(None, description="Its SHA-256 in hex; then storage takes exactly this file.")
+    labels: dict[LabelName, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Any names and values to find the video by later."
+    )
+    pipeline: PipelineName | None = Field(None, description="What to run once the file has arrived.")
+    params: dict[str, Any] | None = Field(None, description="The pipeline's parameters; see GET /pipelines.")
+
+    @model_validator(mode="after")
+    def _params_have_a_pipeline(self) -> InitiateRequest:
+        if self.params is not None and self.pipeline is None:
+            raise ValueError("params are given, but no pipeline that would take them")
+        return self
+
+
+class Upload(Reply):
+    """A request that the client sends to storage by itself, exactly as it stands, with the file as its body."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+class InitiateReply(Reply):
+    video_id: str
+    job_id: str | None = Field(description="The job that waits for the upload; null without `pipeline`.")
+    upload: Upload
+
+
+class CompleteRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"video_id": "8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10"}]})
+
+    video_id: Id
+
+
+class JobCreatedResponse(Reply):
+    """The upload was verified; its job, if there is one, is queued."""
+
+    job_id: str | None
+    video_id: str
+    status: str = Field(description="The job's status; the upload's, if there is no job.")
+    message: str
+
+
+class UploadReply(Reply):
+    """Where an upload stands, with a fresh URL while bytes are still wanted."""
+
+    video_id: str
+    job_id: str | None
+    upload_status: UploadStatusName
+    size: int = Field(description="Announced bytes.")
+    arrived_bytes: int | None = Field(description="Bytes in storage; null while there is no object.")
+    upload: Upload | None
+    upload_expires_at: datetime = Field(description="Until when the upload must be completed.")
+
+
+# ── videos ────────────────────────────────────────────────────────────────────────────────────
+
+
+class AnalyzeDurationRequest(Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "video_id": "8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10",
+                    "cutting": {"kind": "fixed", "duration_s": 30},
+                }
+            ]
+        }
+    )
+
+    video_id: Id
+    cutting: dict[str, Any] = Field(default_factory=dict, description="`CuttingParams` of the pipeline `clips`.")
+
+
+class Segment(Reply):
+    """One clip to be; times from the first frame, exact to the frame."""
+
+    index: int
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int = Field(description="The first frame that isn't in it any more.")
+    frames: int
+
+
+class AnalyzeDurationReply(Reply):
+    """The cut list that a job with these parameters would make, from the code that makes it."""
+
+    video_id: str
+    duration_s: float
+    segment_count: int
+    segments: list[Segment]
+
+
+class VideoTechnical(Reply):
+    """What the probe found."""
+
+    container: str | None = None
+    video_codec: str | None = None
+    pixel_format: str | None = None
+    frame_rate: str | None = Field(None, description="Frames per second as an exact fraction, `30000/1001`.")
+    frame_count: int | None = None
+    variable_frame_rate: bool | None = None
+    rotation: int | None = None
+    hdr: bool | None = None
+    audio_codec: str | None = None
+    audio_sample_rate: int | None = None
+    audio_channels: int | None = None
+
+
+class VideoReply(Reply):
+    id: str
+    filename: str
+    size: int
+    content_type: str
+    sha256: str | None = Field(description="As announced at initiate.")
+    labels: dict[str, str]
+    upload_status: UploadStatusName
+    processing_status: ProcessingName
+    processing_job_id: str | None = Field(description="The newest job on this video.")
+    processing_completed_at: datetime | None
+    processing_error: str | None
+    duration: float | None = Field(description="Seconds; null until the upload was verified.")
+    width: int | None = Field(description="Pixels as displayed.")
+    height: int | None
+    technical: VideoTechnical | None
+    user_id: str
+    created_at: datetime
+    uploaded_at: datetime | None
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class JobRequest(Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "video_id": "8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10",
+                    "pipeline": "clips",
+                    "params": {"cutting": {"kind": "fixed", "duration_s": 30}, "text": {"text": "Summer"}},
+                }
+            ]
+        }
+    )
+
+    video_id: Id
+    pipeline: PipelineName
+    params: dict[str, Any] = Field(default_factory=dict, description="The pipeline's parameters; see GET /pipelines.")
+    priority: Priority = Field(0, description="Higher is worked on earlier.")
+
+
+class ErrorReply(Reply):
+    """Why something failed, from the catalogue of errors."""
+
+    code: str
+    detail: str
+    remedy: str
+
+
+class JobStatus(Reply):
+    """What a client polls."""
+
+    job_id: str
+    video_id: str
+    pipeline: str
+    status: JobStatusName
+    stage: str | None
+    progress_pct: float = Field(description="0–100, never lower within a run.")
+    message: str
+    run: int = Field(description="1, raised by each retry.")
+    queue_position: int | None = Field(description="How many queued jobs come before this one; null unless queued.")
+    warnings: list[str]
+    error: ErrorReply | None
+    download_urls: list[str] = Field(description="Freshly signed, one for each result; empty unless completed.")
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None = Field(description="When it ended, however it ended.")
+
+
+class AttemptReply(Reply):
+    """The history of one claim of a step."""
+
+    attempt: int
+    run: int
+    worker_id: str
+    engine_task_id: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    error: ErrorReply | None
+    command: str | None = Field(description="The exact command, signatures removed.")
+    stderr: str | None = Field(description="The tail of what it printed.")
+
+
+class StepReply(Reply):
+    """The unit of work: one clip, one chunk, one thumbnail set."""
+
+    step_id: str
+    stage: str
+    index: int
+    kind: str
+    status: Literal["ready", "running", "done", "failed", "cancelled"]
+    optional: bool
+    run: int
+    attempt: int = Field(description="Raised by each claim, never reset.")
+    tries: int = Field(description="Charged errors in this run.")
+    crashes: int = Field(description="Lost leases and dead processes in this run.")
+    progress: float = Field(description="0–1 of the running attempt.")
+    worker_id: str | None
+    digest: str
+    params: dict[str, Any]
+    output: dict[str, Any] | None
+    error: ErrorReply | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: list[AttemptReply]
+
+
+class StageReply(Reply):
+    name: str
+    weight: int = Field(description="Its share of the progress, in percent.")
+
+
+class JobSummary(Reply):
+    """A job in a listing."""
+
+    job_id: str
+    video_id: str
+    user_id: str
+    pipeline: str
+    pipeline_version: str
+    params: dict[str, Any]
+    status: JobStatusName
+    stage: str | None
+    run: int
+    priority: int
+    progress_pct: float
+    message: str
+    warnings: list[str]
+    error: ErrorReply | None
+    correlation_id: str | None
+    created_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class JobReply(JobSummary):
+    """All about one job."""
+
+    queue_position: int | None
+    stages: list[StageReply]
+    steps_planned: int = Field(description="Of the present stage.")
+    steps_done: int
+    last_seq: int = Field(description="The newest event's number.")
+    steps: list[StepReply]
+
+
+class PlanReply(Reply):
+    """What a job would make; nothing was created."""
+
+    dry_run: Literal[True] = True
+    video_id: str
+    pipeline: str
+    pipeline_version: str
+    params: dict[str, Any] = Field(description="As they would be stored, with every default filled in.")
+    steps: int = Field(description="How many steps the job would have.")
+    plan: dict[str, Any] = Field(description="The pipeline's own preview; for `clips`, the cut list.")
+
+
+class ArtifactReply(Reply):
+    """A checked file that a job made."""
+
+    id: str
+    job_id: str
+    stage: str
+    index: int
+    kind: str
+    name: str
+    size: int
+    sha256: str
+    content_type: str
+    meta: dict[str, Any]
+    primary: bool = Field(description="One of the job's results; others support them (thumbnails, a manifest).")
+    created_at: datetime
+    url: str | None = Field(description="Freshly signed; null until the job is completed.")
+
+
+class ArtifactList(Reply):
+    items: list[ArtifactReply]
+
+
+class PipelineReply(Reply):
+    name: str
+    title: str
+    version: str
+    stages: list[StageReply]
+    params: dict[str, Any] = Field(description="JSON schema of its parameters.")
+
+
+class PipelineList(Reply):
+    items: list[PipelineReply]
+
+
+# ── keys ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _each_once(scopes: list[Scope]) -> list[Scope]:
+    if len(set(scopes)) != len(scopes):
+        raise ValueError("a scope is named twice")
+    return scopes
+
+
+class KeyRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "web shop", "scopes": ["upload", "jobs:read"]}]})
+
+    name: str = Field(min_length=1, max_length=128, description="To tell it from others.")
+    scopes: Annotated[list[Scope], AfterValidator(_each_once)] = Field(
+        min_length=1, description="What it may do; `admin` includes all."
+    )
+    subject: str | None = Field(
+        None, min_length=1, max_length=128, description="`user_id` of what it makes; the name by default."
+    )
+
+
+class KeyReply(Reply):
+    id: str
+    name: str
+    prefix: str = Field(description="How its secret begins.")
+    scopes: list[str]
+    subject: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyCreated(KeyReply):
+    secret: str | None = Field(description="Shown once, now; null when the reply is a replay.")
+
+
+class KeyList(Reply):
+    items: list[KeyReply]
+
+
+# ── pages and problems ────────────────────────────────────────────────────────────────────────
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Listing(Reply, Generic[T]):
+    """One page of a listing, newest first."""
+
+    items: list[T]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class VideoPage(Listing[VideoReply]):
+    pass
+
+
+class JobPage(Listing[JobSummary]):
+    pass
+
+
+class FieldError(Reply):
+    field: str = Field(description="Where: `body.params.cutting.duration_s`.")
+    message: str
+
+
+class Problem(Reply):
+    """An error (RFC 9457), from the catalogue. `code` is stable for ever; the words may change."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:reelmill:error:not_found",
+                    "title": "There is nothing by this id.",
+                    "status": 404,
+                    "code": "not_found",
+                    "detail": "There is no job 8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10.",
+                    "why": "The id is unknown, was deleted, or isn't yours.",
+                    "remedy": "Check the id and the API key that you use.",
+                    "correlation_id": "01J9ZC7Q6W",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="`urn:reelmill:error:` and the code.")
+    title: str
+    status: int
+    code: str
+    detail: str
+    why: str
+    remedy: str
+    correlation_id: str = Field(description="Also in the header X-Request-Id and in the server's log.")
+    errors: list[FieldError] | None = Field(None, description="With request_invalid and params_invalid: each fault.")
+
+
+class HealthReply(Reply):
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class CheckReply(Reply):
+    ok: bool
+    detail: str
+
+
+class ReadyReply(Reply):
+    ready: bool
+    checks: dict[str, CheckReply]
