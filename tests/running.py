@@ -111,9 +111,7 @@ class Server:
         )  # fmt: skip
         put = begun["upload"]
         with path.open("rb") as file:
-            sent = httpx2.put(
-                put["url"], content=file.read(), headers=put["headers"], timeout=60, trust_env=False
-            )
+            sent = httpx2.put(put["url"], content=file.read(), headers=put["headers"], timeout=60, trust_env=False)
         assert sent.status_code == 200, sent.text
         self.call("POST", "/uploads/complete", json={"video_id": begun["video_id"]})
         return begun  # type: ignore[no-any-return]

@@ -93,11 +93,10 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     pipelines = load_pipelines(toolbox(settings))
     objects = open_objects(settings, base_url)
     dispatcher = InlineDispatcher()
-    wake: list[Callable[[], None]] = []
-    store = open_store(settings.database, lambda: [call() for call in wake] and None)
+    store = open_store(settings.database)
     access = SqlAccess(store.engine)
     feed = Feed(store)
-    wake.append(feed.wake)
+    store.on_commit = feed.wake
     service = Service(
         store=store,
         objects=objects,
@@ -159,7 +158,9 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
 def toolbox(settings: Settings) -> Toolbox:
     """Return what pipelines work with. Raises ToolMissing."""
     return Toolbox(
-        ffmpeg=find_ffmpeg(settings.ffmpeg), threads=settings.threads, step_deadline_s=settings.step_deadline_s
+        ffmpeg=find_ffmpeg(str(settings.ffmpeg) if settings.ffmpeg else None),
+        threads=settings.threads,
+        step_deadline_s=settings.step_deadline_s,
     )
 
 

@@ -181,7 +181,7 @@ def test_a_put_url_works_for_its_key_and_method_only(store: ObjectStore, client:
     assert stored(store, other) is None
     assert client.get(signed.url).status_code == 403
     assert client.delete(signed.url).status_code in (403, 405)
-    assert client.post(signed.url, content=BODY, headers=dict(signed.headers)).status_code in (403, 405)
+    assert client.post(signed.url, content=b"x", headers=dict(signed.headers)).status_code in (403, 405)
     assert stored(store, key) is None
 
 

@@ -181,9 +181,14 @@ class Service:
             raise UploadMissing from missing
         if there.size_bytes != video.size_bytes:
             raise UploadMismatch(f"{video.size_bytes} bytes were announced, {there.size_bytes} arrived.")
-        if video.sha256 is not None and (there.sha256 or self._sha256(video.key)) != video.sha256:
-            raise UploadMismatch("The SHA-256 of the object differs from the announced one.")
-        return self.probe(self.objects.locate(video.key))
+        sha256 = there.sha256
+        if video.sha256 is not None:
+            sha256 = sha256 or self._sha256(video.key)
+            if sha256 != video.sha256:
+                raise UploadMismatch("The SHA-256 of the object differs from the announced one.")
+        # What the steps' digests know the source by: its content where that is known, else this very upload.
+        identity = f"sha256:{sha256}" if sha256 else f"video:{video.id}"
+        return {**self.probe(self.objects.locate(video.key)), "identity": identity}
 
     def _record_upload(self, video: Video, job: Job | None, source: Json) -> Completed:
         refused: ReelmillError | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -76,9 +75,8 @@ class Clips:
             case "render":
                 texts = done["text"][0]["texts"]
                 segments = cut(probed, params)
-                return [
-                    self._clip_spec(probed, params, s, text, tenant) for s, text in zip(segments, texts, strict=True)
-                ]
+                specs = zip(segments, texts, strict=True)
+                return [self._clip_spec(source, params, segment, text, tenant) for segment, text in specs]
             case _:
                 clips = sorted(done["render"], key=lambda clip: int(clip["index"]))
                 return self._publish_specs(probed, params, clips, tenant)
@@ -92,7 +90,7 @@ class Clips:
         return self._spec(0, "text", wanted, [], tenant)
 
     def _clip_spec(
-        self, probed: Source, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
+        self, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
     ) -> StepSpec:
         wanted = {
             "segment": told(segment),
@@ -101,7 +99,7 @@ class Clips:
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
-        return self._spec(segment.index, "clip", wanted, [_identity(probed)], tenant)
+        return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant)
 
     def _publish_specs(self, probed: Source, params: ClipsParams, clips: Sequence[Json], tenant: str) -> list[StepSpec]:
         inputs = [str(clip["sha256"]) for clip in clips]
@@ -285,12 +283,6 @@ def _picture(wanted: Json, source: Source, path: Path) -> Picture | None:
         return None
     text = TextParams(text=wanted["text"]["text"], **wanted["style"])
     return draw(layout(text.text, style(text), *output_size(source)), path)
-
-
-def _identity(source: Source) -> str:
-    """Return what tells sources apart in a step's digest."""
-    told_ = asdict(source)
-    return digest(kind="source", version="1", params=json.loads(json.dumps(told_, default=str)), inputs=[], tenant="")
 
 
 def _caption(clip: Json) -> str:
