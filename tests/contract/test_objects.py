@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import secrets
 import signal
@@ -304,9 +303,7 @@ def test_a_range_gives_exactly_these_bytes(
 
 
 @pytest.mark.req("E-03")
-def test_a_range_behind_the_end_is_refused(
-    store: ObjectStore, client: httpx2.Client, key: str, tmp_path: Path
-) -> None:
+def test_a_range_behind_the_end_is_refused(store: ObjectStore, client: httpx2.Client, key: str, tmp_path: Path) -> None:
     fill(store, key, tmp_path)
     for asked in ("bytes=1280000-", "bytes=1280000-1280001", "bytes=-0"):
         reply = client.get(link(store, key), headers={"Range": asked})
@@ -774,12 +771,35 @@ def test_wrong_words_are_refused_when_signing(folder: FolderStore) -> None:
         folder.generate_presigned_download_url("another", "k")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
-def test_missing_permission_is_denied(folder: FolderStore, tmp_path: Path) -> None:
+REFUSED = """
+import hashlib, os, resource, sys
+from pathlib import Path
+from reelmill.errors import ReelmillError
+from reelmill.objects.folder import FolderStore
+root, mode = Path(sys.argv[1]), sys.argv[2]
+store = FolderStore(root, secret=bytes(32), base_url="")
+incoming = store.begin_put("new", size_bytes=4 << 20, content_type="a/b", sha256=None)
+if mode == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+else:
+    (root / "objects/k").chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+try:
+    store.head("k") if mode == "denied" else [incoming.write(bytes(1 << 20)) for _ in range(4)]
+except ReelmillError as error:
+    print(error.code)
+incoming.abort()
+"""
+
+
+@pytest.mark.req("D-02")
+@pytest.mark.parametrize(("mode", "code"), [("full", "storage_unavailable"), ("denied", "storage_denied")])
+def test_a_failing_disk_is_named(folder: FolderStore, tmp_path: Path, mode: str, code: str) -> None:
     fill(folder, "k", tmp_path)
-    (tmp_path / "data/objects/k").chmod(0)
-    with pytest.raises(StorageDenied):
-        folder.head("k")
+    argv = [sys.executable, "-c", REFUSED, tmp_path / "data", mode]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == f"{code}\n"
+    assert list(folder.keys("")) == ["k"]
 
 
 # ── The secret ────────────────────────────────────────────────────────────────────────────────
@@ -813,9 +833,7 @@ def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> Non
     with contextlib.ExitStack() as stack:
         children = [
             stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-                )
+                subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
             for _ in range(3)
         ]

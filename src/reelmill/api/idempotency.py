@@ -1,0 +1,99 @@
+"""`Idempotency-Key`: a POST that is sent again gets the first one's reply, and nothing happens twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+
+import structlog
+from fastapi import Request, Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from reelmill.api.errors import as_error, problem
+from reelmill.errors import ReelmillError, RequestInvalid
+from reelmill.jobs.ports import AccessStore, StoredReply
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+LONGEST_PATH = 255
+
+PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "1–255 visible ASCII characters. For 24 hours the same key and body get the same reply.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+def key_of(request: Request) -> str | None:
+    """Return the request's key, None without one. Raises RequestInvalid."""
+    key = request.headers.get(HEADER)
+    if key is not None and not VISIBLE.fullmatch(key):
+        message = "it must be 1 to 255 visible ASCII characters"
+        raise RequestInvalid(f"{HEADER}: {message}.", errors=[{"field": f"header.{HEADER}", "message": message}])
+    return key
+
+
+def keep(request: Request, reply: BaseModel) -> None:
+    """Let replays get `reply`, not the reply itself: for one that holds a secret."""
+    request.state.kept = reply.model_dump_json()
+
+
+async def once(
+    request: Request,
+    answer: Callable[[Request], Awaitable[Response]],
+    *,
+    access: AccessStore,
+    tenant: str,
+    key: str,
+    body: bytes,
+) -> Response:
+    """Answer the request, or give the reply that its key already got.
+
+    Raises IdempotencyMismatch, IdempotencyInProgress. Replies from 500 on aren't kept: they may do better next time.
+    """
+    path = _path(request)
+    digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
+    stored = await run_in_threadpool(access.begin_request, tenant, path, key, digest)
+    if stored is not None:
+        return Response(
+            stored.body, stored.status_code, media_type=stored.content_type, headers={REPLAYED: "true"}
+        )
+    try:
+        response = await _answered(request, answer)
+    except Exception:
+        await run_in_threadpool(access.drop_request, tenant, path, key)
+        raise
+    if response.status_code >= 500:
+        await run_in_threadpool(access.drop_request, tenant, path, key)
+        return response
+    text = getattr(request.state, "kept", None) or bytes(response.body).decode()
+    reply = StoredReply(response.status_code, text, response.headers.get("content-type", "application/json"))
+    try:
+        await run_in_threadpool(access.finish_request, tenant, path, key, reply)
+    except ReelmillError as error:  # what was asked is done; the client should hear of it
+        log.warning("reply not kept for its Idempotency-Key", code=error.code, detail=error.detail)
+    return response
+
+
+async def _answered(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    try:
+        return await answer(request)
+    except Exception as error:
+        known = as_error(request, error)
+        if known is None:
+            raise
+        return problem(request, known)
+
+
+def _path(request: Request) -> str:
+    """Return the path as it was sent: it names the operation and holds no character that a database refuses."""
+    raw: bytes = request.scope["raw_path"]
+    path = raw.decode("ascii", "backslashreplace")
+    return path if len(path) <= LONGEST_PATH else f"sha256:{hashlib.sha256(raw).hexdigest()}"

@@ -1,0 +1,14 @@
+"""Real sample films; `make samples` brings them. A missing one is a failure that says what to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+FOLDER = Path(os.environ.get("REELMILL_SAMPLES") or Path(__file__).parents[1] / ".cache" / "samples")
+
+
+def sample(name: str) -> Path:
+    path = FOLDER / name
+    assert path.is_file(), f"{path} is missing: run `make samples`"
+    return path
