@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive
 
 from reelmill.api import idempotency
-from reelmill.api.errors import documented, read_json, without_nul
+from reelmill.api.errors import check_value, documented, read_json
 from reelmill.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
@@ -109,7 +109,9 @@ class SignIn:
         """Return a cookie's value for the token, the first time. Raises KeyInvalid."""
         with self._guard:
             if self._token is None or not hmac.compare_digest(self._token.encode(), token.encode()):
-                raise KeyInvalid("This sign-in link was used before or isn't valid; start the server again for a new one.")
+                raise KeyInvalid(
+                    "This sign-in link was used before or isn't valid; start the server again for a new one."
+                )
             self._token = None
         told = f"{int(time.time()) + self.life_s}.{secrets.token_urlsafe(16)}"
         return f"{told}.{self._signature(told)}"
@@ -214,7 +216,7 @@ class Guarded(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         rule = _rules[endpoint]
-        kinds = [KeyMissing, KeyInvalid, ScopeMissing, RequestInvalid, *rule.raises]
+        kinds: list[type[ReelmillError]] = [KeyMissing, KeyInvalid, ScopeMissing, RequestInvalid, *rule.raises]
         extra: dict[str, Any] = {
             "security": [{name: [rule.scope]} for name in SECURITY_SCHEMES],
             "x-scope": rule.scope,
@@ -234,7 +236,7 @@ class Guarded(APIRoute):
             identity = await identify(request)
             request.state.identity = identity
             identity.must(self.rule.scope)
-            without_nul(dict(request.query_params.multi_items()))
+            check_value("query", [value for _, value in request.query_params.multi_items()])
             if request.method not in UNSAFE:
                 return await answer(request)
             body = await _read_body(request)
@@ -306,7 +308,7 @@ Who = Annotated[Caller, Depends(caller)]
 
 
 def known_form(noun: str) -> Callable[[str], str]:
-    """Return a validator that answers an id that can't exist like one that doesn't: NotFound, not a lecture on UUIDs."""
+    """Return a validator that answers an id that can't exist like one that doesn't: with NotFound."""
 
     def check(value: str) -> str:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 import uuid
@@ -17,6 +18,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reelmill.errors import (
@@ -74,6 +76,8 @@ def as_error(request: Request, error: Exception) -> ReelmillError | None:
     match error:
         case ReelmillError():
             return error
+        case ClientDisconnect():
+            return RequestInvalid("The connection broke off before the whole body had arrived.")
         case RequestValidationError():
             return request_invalid(error.errors())
         case HTTPException(status_code=404):
@@ -91,9 +95,9 @@ def as_error(request: Request, error: Exception) -> ReelmillError | None:
 
 def request_invalid(found: Iterable[Any]) -> RequestInvalid:
     """Return pydantic's findings as one error: the first in the detail, each in `errors`."""
-    errors = [
-        {"field": ".".join(str(part) for part in e["loc"])[:500], "message": str(e["msg"])[:500]} for e in found
-    ][:MOST_ERRORS]
+    errors = [{"field": ".".join(str(part) for part in e["loc"])[:500], "message": str(e["msg"])[:500]} for e in found][
+        :MOST_ERRORS
+    ]
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return RequestInvalid(f"{first['field']}: {first['message']}{more}.", errors=errors)
@@ -131,7 +135,7 @@ def install(api: FastAPI) -> None:
             raise error
         return problem(request, known)
 
-    for kind in (ReelmillError, RequestValidationError, HTTPException):
+    for kind in (ReelmillError, RequestValidationError, HTTPException, ClientDisconnect):
         api.add_exception_handler(kind, render)
     api.add_middleware(Envelope)
 
@@ -211,27 +215,27 @@ def _methods(request: Request) -> set[str]:
     }
 
 
-def without_nul(value: Any) -> None:
+def check_value(where: str, value: Any) -> None:
     """Refuse what some database or client couldn't hold, anywhere in a JSON value or a query. Raises RequestInvalid.
 
     PostgreSQL has no U+0000 in text, UTF-8 has no lone surrogates, and 64 bits are what integers have elsewhere.
     """
-    waiting: list[tuple[str, Any]] = [("body", value)]
+    waiting: list[tuple[str, Any]] = [(where, value)]
     while waiting:
-        where, item = waiting.pop()
+        place, item = waiting.pop()
         match item:
             case str():
-                _check_text(where, item)
+                _check_text(place, item)
             case dict():
                 for name, inner in item.items():
-                    _check_text(where, name)
-                    waiting.append((f"{where}.{name}", inner))
+                    _check_text(place, name)
+                    waiting.append((f"{place}.{name}", inner))
             case list():
-                waiting += [(f"{where}.{n}", inner) for n, inner in enumerate(item)]
+                waiting += [(f"{place}.{n}", inner) for n, inner in enumerate(item)]
             case int() if not -(1 << 63) <= item < 1 << 63:
-                raise _fault(where, "an integer must fit into 64 bits")
-            case float() if item - item != 0:
-                raise _fault(where, "a number must be finite")
+                raise _fault(place, "an integer must fit into 64 bits")
+            case float() if not math.isfinite(item):
+                raise _fault(place, "a number must be finite")
 
 
 def read_json(body: bytes) -> Any:
@@ -242,7 +246,7 @@ def read_json(body: bytes) -> Any:
         raise _fault("body", "it is nested too deeply") from None
     except ValueError as error:  # bad syntax, bad UTF-8, a number of thousands of digits
         raise _fault("body", f"it isn't JSON: {str(error)[:200]}") from None
-    without_nul(value)
+    check_value("body", value)
     return value
 
 

@@ -62,9 +62,7 @@ async def once(
     digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
     stored = await run_in_threadpool(access.begin_request, tenant, path, key, digest)
     if stored is not None:
-        return Response(
-            stored.body, stored.status_code, media_type=stored.content_type, headers={REPLAYED: "true"}
-        )
+        return Response(stored.body, stored.status_code, media_type=stored.content_type, headers={REPLAYED: "true"})
     try:
         response = await _answered(request, answer)
     except Exception:

@@ -44,8 +44,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.drop_column("swept_at")
-        jobs.drop_column("warnings")
+    # Not by Alembic's batch mode, which drops and renames the whole table: its rows are referenced.
+    op.drop_column("jobs", "swept_at")
+    op.drop_column("jobs", "warnings")
     op.drop_table("requests")
     op.drop_table("api_keys")

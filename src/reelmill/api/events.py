@@ -1,0 +1,107 @@
+"""A job's life as server-sent events: nothing is missed, nothing comes twice, and a reader may resume."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from reelmill.api.access import Guarded, JobId, Platform, Who, needs
+from reelmill.errors import NotFound
+from reelmill.jobs.feed import Feed
+from reelmill.jobs.lifecycle import ENDED
+from reelmill.jobs.model import Job, JobEvent
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Guarded)
+
+KEEP_ALIVE_S = 15.0
+RETRY_MS = 2000
+Seq = Annotated[int | None, Query(ge=0, lt=1 << 31, description="Only events after this one.")]
+LastSeen = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, lt=1 << 31, description="As `after`; browsers send it by themselves."),
+]
+
+STREAM = {
+    "description": (
+        "`id` is the event's seq, `event` its type, `data` JSON. `progress` events have no id. "
+        "The stream ends after the event that ends the job."
+    ),
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=Response,
+    responses={200: STREAM, 204: {"description": "The job has ended and there is nothing after the last seen event."}},
+)
+@needs("jobs:read", NotFound)
+def job_events(app: Platform, who: Who, job_id: JobId, after: Seq = None, last_event_id: LastSeen = None) -> Response:
+    """Follow a job: its events from the first (or after the last seen one), then as they happen."""
+    job = app.store.job(job_id, who.tenant)
+    seen = last_event_id if last_event_id is not None else after or 0
+    if job.status in ENDED and seen >= job.last_seq:
+        return Response(status_code=204)  # tells a browser's EventSource not to come again
+    return StreamingResponse(
+        stream(app.feed, job_id, seen), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def stream(feed: Feed, job_id: str, seen: int) -> AsyncIterator[str]:
+    """Yield the events after `seen` as text/event-stream until the job has ended."""
+    loop = asyncio.get_running_loop()
+    bell = asyncio.Event()
+    waiting: list[JobEvent] = []
+    latest: Job | None = None
+
+    def take(events: list[JobEvent], job: Job) -> None:
+        nonlocal latest
+        waiting.extend(events)
+        latest = job  # progress that a slow reader didn't fetch is replaced by newer
+        bell.set()
+
+    def listen(events: list[JobEvent], job: Job) -> None:
+        with suppress(RuntimeError):  # the loop has ended before the feed did
+            loop.call_soon_threadsafe(take, events, job)
+
+    yield f"retry: {RETRY_MS}\n\n"
+    with feed.follow(job_id, seen, listen):
+        while True:
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_S):
+                    await bell.wait()
+            except TimeoutError:
+                yield ": keep-alive\n\n"
+                continue
+            bell.clear()
+            events, waiting[:] = list(waiting), []
+            job = latest
+            assert job is not None, "the bell rings after a job was given"
+            if events:
+                seen = events[-1].seq
+                yield "".join(_event(event) for event in events)
+            yield _progress(job)
+            if job.status in ENDED and seen >= job.last_seq:
+                return
+
+
+def _event(event: JobEvent) -> str:
+    data = {"seq": event.seq, "type": event.type, "at": event.created_at.isoformat(), **event.data}
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(data)}\n\n"
+
+
+def _progress(job: Job) -> str:
+    data = {
+        "status": job.status,
+        "stage": job.stage,
+        "progress_pct": job.progress_pct,
+        "message": job.message,
+        "run": job.run,
+    }
+    return f"event: progress\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,332 @@
+"""Jobs: run a pipeline on a video, see how it stands, take the results, stop it, run it again."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from reelmill.api import idempotency
+from reelmill.api.access import Guarded, JobId, Platform, Who, known_form, needs
+from reelmill.api.errors import described
+from reelmill.api.videos import Cursor, Limit
+from reelmill.errors import (
+    CursorInvalid,
+    NotFound,
+    NotReady,
+    ParamsInvalid,
+    PipelineUnknown,
+    TextDoesNotFit,
+    TooManySteps,
+    TransitionRefused,
+    UploadNeeded,
+)
+from reelmill.jobs.lifecycle import Status
+from reelmill.jobs.model import Artifact, Attempt, Job, Stage, Step
+from reelmill.jobs.ports import ObjectStore
+from reelmill.schemas import (
+    ArtifactList,
+    ArtifactReply,
+    AttemptReply,
+    JobPage,
+    JobReply,
+    JobRequest,
+    JobStatus,
+    JobStatusName,
+    JobSummary,
+    PipelineList,
+    PipelineReply,
+    PlanReply,
+    StageReply,
+    StepReply,
+)
+from reelmill.wiring import App
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Guarded)
+pipelines = APIRouter(prefix="/api/v1/pipelines", tags=["pipelines"], route_class=Guarded)
+
+ZIP64_FROM = 1 << 31  #: bytes; a member of this size gets 64-bit sizes
+
+
+@pipelines.get("")
+@needs("jobs:read")
+def list_pipelines(app: Platform) -> PipelineList:
+    """List what can be run, with the JSON schema of each pipeline's parameters."""
+    return PipelineList(
+        items=[
+            PipelineReply(
+                name=pipeline.name,
+                title=pipeline.title,
+                version=pipeline.version,
+                stages=_stages(pipeline.stages),
+                params=pipeline.Params.model_json_schema(),
+            )
+            for pipeline in app.pipelines.values()
+        ]
+    )
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={200: {"model": PlanReply, "description": "With `dry_run=true`: the plan; nothing was created."}},
+)
+@needs("jobs:write", NotFound, PipelineUnknown, ParamsInvalid, TextDoesNotFit, TooManySteps, UploadNeeded)
+def create_job(
+    response: Response,
+    app: Platform,
+    who: Who,
+    wanted: JobRequest,
+    dry_run: Annotated[bool, Query(description="Only say what the job would make.")] = False,
+) -> JobStatus | PlanReply:
+    """Run a pipeline on an uploaded video."""
+    video_id = known_form("video")(wanted.video_id)
+    if dry_run:
+        plan = app.service.preview(who, video_id, wanted.pipeline, wanted.params)
+        chosen = app.service.pipeline(wanted.pipeline)
+        response.status_code = 200
+        return PlanReply(
+            video_id=video_id,
+            pipeline=chosen.name,
+            pipeline_version=chosen.version,
+            params=app.service.checked(chosen, wanted.params).model_dump(mode="json"),
+            steps=plan["steps"],
+            plan={name: value for name, value in plan.items() if name != "steps"},
+        )
+    job = app.service.create_job(who, video_id, wanted.pipeline, wanted.params, priority=wanted.priority)
+    return status_of(app, job)
+
+
+@router.get("")
+@needs("jobs:read", CursorInvalid)
+def list_jobs(
+    app: Platform,
+    who: Who,
+    status: JobStatusName | None = None,
+    pipeline: Annotated[str | None, Query(max_length=64)] = None,
+    video_id: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> JobPage:
+    """List jobs, newest first."""
+    page = app.store.jobs(
+        who.tenant,
+        status=Status(status) if status else None,
+        pipeline=pipeline,
+        video_id=video_id,
+        cursor=cursor,
+        limit=limit,
+    )
+    return JobPage(items=[JobSummary(**_summary(job)) for job in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{job_id}")
+@needs("jobs:read", NotFound)
+def get_job(app: Platform, who: Who, job_id: JobId) -> JobReply:
+    """Get all about a job: its steps, the exact commands, what went wrong, its place in the queue."""
+    job = app.store.job(job_id, who.tenant)
+    attempts: dict[str, list[Attempt]] = {}
+    for attempt in app.store.attempts(job_id):
+        attempts.setdefault(attempt.step_id, []).append(attempt)
+    return JobReply(
+        **_summary(job),
+        queue_position=_queue_position(app, job),
+        stages=_stages(job.stages),
+        steps_planned=job.steps_planned,
+        steps_done=job.steps_done,
+        last_seq=job.last_seq,
+        steps=[_step(step, attempts.get(step.id, [])) for step in app.store.steps(job_id)],
+    )
+
+
+@router.get("/{job_id}/status")
+@needs("jobs:read", NotFound)
+def get_job_status(app: Platform, who: Who, job_id: JobId) -> JobStatus:
+    """Get where a job stands; once it is completed, with a signed URL for each result."""
+    return status_of(app, app.store.job(job_id, who.tenant))
+
+
+@router.get("/{job_id}/artifacts")
+@needs("jobs:read", NotFound)
+def list_artifacts(app: Platform, who: Who, job_id: JobId) -> ArtifactList:
+    """List every file that the job has made so far; they have URLs once it is completed."""
+    job = app.store.job(job_id, who.tenant)
+    done = job.status is Status.COMPLETED
+    return ArtifactList(
+        items=[
+            _artifact(artifact, app.service.artifact_url(artifact) if done else None)
+            for artifact in app.store.artifacts(job_id)
+        ]
+    )
+
+
+@router.get(
+    "/{job_id}/download",
+    response_class=Response,
+    responses={
+        200: {"description": "Several results, as one ZIP archive.", "content": {"application/zip": {}}},
+        307: {"description": "One result: its signed URL is in Location."},
+    },
+)
+@needs("jobs:read", NotFound, NotReady)
+def download(
+    app: Platform,
+    who: Who,
+    job_id: JobId,
+    artifact: Annotated[str | None, Query(max_length=255, description="One artifact's name or id.")] = None,
+) -> Response:
+    """Take the results: a redirect to the file if there is one, a ZIP archive if there are more."""
+    job, made = app.service.results(who, job_id)
+    if artifact is not None:
+        chosen = [one for one in made if artifact in (one.id, one.name)][:1]
+        if not chosen:
+            raise NotFound(f"The job has no artifact {artifact!r}; it has: {', '.join(one.name for one in made)}.")
+    else:
+        chosen = [one for one in made if one.primary]
+        if not chosen:
+            raise NotFound("The job made no results to download.")
+    if len(chosen) == 1:
+        return RedirectResponse(app.service.artifact_url(chosen[0], attachment=True), status_code=307)
+    name = f"{job.pipeline}-{job.id[:8]}.zip"
+    return StreamingResponse(
+        zipped(app.objects, chosen),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.post("/{job_id}/cancel")
+@needs("jobs:write", NotFound, TransitionRefused)
+def cancel_job(app: Platform, who: Who, job_id: JobId) -> JobStatus:
+    """Stop a job; its processes are gone within seconds."""
+    return status_of(app, app.service.cancel(who, job_id))
+
+
+@router.post("/{job_id}/retry")
+@needs("jobs:write", NotFound, TransitionRefused, UploadNeeded, ParamsInvalid, TextDoesNotFit, TooManySteps)
+def retry_job(request: Request, app: Platform, who: Who, job_id: JobId) -> JobStatus:
+    """Run a failed or cancelled job again, from its first missing step."""
+    status = status_of(app, app.service.retry(who, job_id))
+    idempotency.keep(request, status.model_copy(update={"download_urls": []}))  # signed URLs are never stored
+    return status
+
+
+# ── as the API shows them ─────────────────────────────────────────────────────────────────────
+
+
+def status_of(app: App, job: Job) -> JobStatus:
+    """Return what a client polls."""
+    artifacts = app.store.artifacts(job.id) if job.status is Status.COMPLETED else []
+    return JobStatus(
+        job_id=job.id,
+        video_id=job.video_id,
+        pipeline=job.pipeline,
+        status=job.status.value,
+        stage=job.stage,
+        progress_pct=job.progress_pct,
+        message=job.message,
+        run=job.run,
+        queue_position=_queue_position(app, job),
+        warnings=list(job.warnings),
+        error=described(job.error_code, job.error_detail),
+        download_urls=app.service.download_urls(job, artifacts),
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+    )
+
+
+def _queue_position(app: App, job: Job) -> int | None:
+    return app.store.queue_position(job.id) if job.status is Status.QUEUED else None
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    same = (
+        "video_id user_id pipeline pipeline_version params status stage run priority progress_pct message "
+        "correlation_id created_at queued_at started_at completed_at"
+    )
+    return {
+        **{name: getattr(job, name) for name in same.split()},
+        "job_id": job.id,
+        "warnings": list(job.warnings),
+        "error": described(job.error_code, job.error_detail),
+    }
+
+
+def _stages(stages: Sequence[Stage]) -> list[StageReply]:
+    return [StageReply(name=stage.name, weight=stage.weight) for stage in stages]
+
+
+def _step(step: Step, attempts: Sequence[Attempt]) -> StepReply:
+    same = (
+        "stage index kind optional run attempt tries crashes progress worker_id digest params output "
+        "created_at started_at finished_at"
+    )
+    status: Literal["ready", "running", "done", "failed", "cancelled"] = step.status.value
+    return StepReply(
+        **{name: getattr(step, name) for name in same.split()},
+        step_id=step.id,
+        status=status,
+        error=described(step.error_code, step.error_detail),
+        attempts=[_attempt(attempt) for attempt in attempts],
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptReply:
+    same = "attempt run worker_id engine_task_id started_at ended_at outcome command stderr"
+    return AttemptReply(
+        **{name: getattr(attempt, name) for name in same.split()},
+        error=described(attempt.error_code, attempt.error_detail),
+    )
+
+
+def _artifact(artifact: Artifact, url: str | None) -> ArtifactReply:
+    same = "id job_id stage index kind name sha256 content_type meta primary created_at"
+    return ArtifactReply(**{name: getattr(artifact, name) for name in same.split()}, size=artifact.size_bytes, url=url)
+
+
+# ── several results as one stream ─────────────────────────────────────────────────────────────
+
+
+class _Outlet(io.RawIOBase):
+    """What zipfile writes to: can't be sought in, and is emptied after each block."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, block: Any, /) -> int:
+        self._blocks.append(bytes(block))
+        return len(self._blocks[-1])
+
+    def take(self) -> bytes:
+        taken = b"".join(self._blocks)
+        self._blocks.clear()
+        return taken
+
+
+def zipped(objects: ObjectStore, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
+    """Yield a ZIP archive of these files, a block at a time; stored, for videos don't shrink."""
+    outlet = _Outlet()
+    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
+        for artifact in artifacts:
+            member = zipfile.ZipInfo(_member_name(artifact.name), artifact.created_at.timetuple()[:6])
+            member.external_attr = 0o644 << 16
+            with archive.open(member, "w", force_zip64=artifact.size_bytes >= ZIP64_FROM) as file:
+                for block in objects.open(artifact.key):
+                    file.write(block)
+                    yield outlet.take()
+            yield outlet.take()
+    yield outlet.take()
+
+
+def _member_name(name: str) -> str:
+    """Return a name that no unpacking tool takes out of its folder; pipelines may be anybody's."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")) or "file"
