@@ -31,7 +31,11 @@ def configure(
         structlog.processors.StackInfoRenderer(),
     ]
     rendering: list[structlog.typing.Processor] = (
-        [_one_line, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        [
+            _one_line,
+            # Plain: a traceback with local variables would print keys and signed URLs.
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

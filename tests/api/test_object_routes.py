@@ -235,8 +235,8 @@ def test_a_page_that_stops_reading_a_download_costs_nothing(store: FolderStore, 
     path = tmp_path / "big"
     with path.open("wb") as file:
         file.truncate(200 << 20)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with path.open("rb") as whole:
+        sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
     store.put_file("big", path, content_type="video/mp4", sha256=sha256)
     parts = urlsplit(store.generate_presigned_download_url("local", "big"))
     target = str((tmp_path / "data/objects/big").resolve())

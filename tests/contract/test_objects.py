@@ -39,6 +39,7 @@ from reelmill.errors import (
     ReelmillError,
     RequestInvalid,
     SettingInvalid,
+    SignatureInvalid,
     StorageDenied,
     StorageUnavailable,
 )
@@ -519,6 +520,9 @@ def test_no_path_leaves_the_folder(folder: FolderStore, client: httpx2.Client, t
             if method == "PUT":
                 fields |= {"size": "3", "type": "video/mp4"}
             fields["signature"] = folder._signature(method, key, fields)
+            if not is_key(key):
+                with pytest.raises(SignatureInvalid):
+                    folder.verify(method, key, list(fields.items()))
             parts = urlsplit(link(folder, "x"))
             with socket.create_connection((parts.hostname or "", parts.port or 80)) as sock:
                 target = f"/api/objects/{path}?{urlencode(fields)}"

@@ -95,7 +95,6 @@ def load_secret(path: Path) -> bytes:
                     out.write(secret)
                     out.flush()
                     os.fsync(out.fileno())
-                _sync_folder(path.parent)
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     if len(secret) < SECRET_BYTES:
         raise SettingInvalid(f"{path} holds {len(secret)} bytes, {SECRET_BYTES} are needed; delete it to get a new one")
@@ -379,12 +378,7 @@ class FolderStore:
             if (old.size_bytes, old.sha256) != (new.st_size, sha256):
                 raise ObjectExists
             return old
-        entry = {
-            "sha256": sha256,
-            "content_type": content_type,
-            "size": new.st_size,
-            "mtime_ns": new.st_mtime_ns,
-        }
+        entry = {"sha256": sha256, "content_type": content_type, "size": new.st_size, "mtime_ns": new.st_mtime_ns}
         with self._folder("objects", parents, make=True) as objects, self._folder("meta", parents, make=True) as meta:
             before = (
                 _matching(self._meta(parents, name), os.stat(name, dir_fd=objects, follow_symlinks=False))
@@ -563,14 +557,6 @@ def _seal(fd: int) -> None:
     now = time.time_ns()  # the system's own idea of now is too coarse to tell two writes apart
     os.utime(fd, ns=(now, now))
     os.fsync(fd)
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _matching(meta: Mapping[str, Any], found: os.stat_result) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ on PostgreSQL a deadlock or serialisation failure runs it again from the start. 
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import time
@@ -46,7 +47,11 @@ def open_engine(url: str) -> Engine:
 
 def _open_sqlite(url: sa.URL) -> Engine:
     engine = sa.create_engine(
-        url, connect_args={"check_same_thread": False, "timeout": 30}, pool_size=20, max_overflow=20
+        url,
+        connect_args={"check_same_thread": False, "timeout": 30},
+        pool_size=20,
+        max_overflow=20,
+        json_serializer=lambda value: json.dumps(value, ensure_ascii=False),  # SQLite compares labels by their bytes
     )
 
     @sa.event.listens_for(engine, "connect")

@@ -41,6 +41,19 @@ def returned(tx: Connection, statement: Any) -> rows.Row | None:
     return tx.execute(statement.returning(table)).mappings().one_or_none()
 
 
+def read_job(tx: Connection, job_id: str) -> Job:
+    """Raises NotFound."""
+    row = tx.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return rows.to_job(row)
+
+
+def warning_of(kind: str, index: int, detail: str | None) -> str:
+    """Return what a failed optional step says on its job."""
+    return f"{kind} {index}: {detail}"
+
+
 def has_open_step() -> sa.ColumnElement[bool]:
     return sa.exists().where(steps.c.job_id == jobs.c.id, steps.c.status.in_(OPEN_STEPS)).correlate(jobs)
 
@@ -283,13 +296,16 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
         raise
     if opening is not None:
         insert_steps(tx, job_id, 0, opening)
+    again = sa.and_(
+        steps.c.job_id == job_id,
+        steps.c.stage == job.stage,
+        steps.c.status.in_(list(step_sources(StepEvent.RETRY))),
+    )
+    failed = tx.execute(sa.select(steps.c.kind, steps.c.index, steps.c.error_detail).where(again, steps.c.optional))
+    taken_back = {warning_of(*row) for row in failed}
     tx.execute(
         sa.update(steps)
-        .where(
-            steps.c.job_id == job_id,
-            steps.c.stage == job.stage,
-            steps.c.status.in_(list(step_sources(StepEvent.RETRY))),
-        )
+        .where(again)
         .values(
             status=StepStatus.READY,
             tries=0,
@@ -305,7 +321,15 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
     done = sa.select(sa.func.count()).where(
         steps.c.job_id == job_id, steps.c.stage == job.stage, steps.c.status == StepStatus.DONE
     )
-    row = returned(tx, sa.update(jobs).where(jobs.c.id == job_id).values(steps_done=done.scalar_subquery()))
+    row = returned(
+        tx,
+        sa.update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(
+            steps_done=done.scalar_subquery(),
+            warnings=[warning for warning in job.warnings if warning not in taken_back],
+        ),
+    )
     assert row is not None
     return rows.to_job(progress(tx, row))
 
@@ -442,7 +466,7 @@ def end_attempt(
         .where(attempts.c.step_id == step_id, attempts.c.attempt == attempt)
         .values(
             ended_at=now(),
-            outcome=event,
+            outcome="done" if event is StepEvent.FINISH else event,
             error_code=failure.code if failure else None,
             error_detail=failure.detail if failure else None,
             command=command,

@@ -60,7 +60,7 @@ class SqlReads:
         limit: int = 50,
     ) -> Page[Video]:
         v = schema.videos
-        wanted = [v.c.labels[name].as_string() == value for name, value in (labels or {}).items()]
+        wanted = [_labelled(tx, name, value) for name, value in (labels or {}).items()]
         if processing_status is not None:
             wanted.append(v.c.processing_status == processing_status)
         if upload_status is not None:
@@ -172,6 +172,15 @@ def _one(tx: Connection, table: sa.Table, row_id: str, tenant: str | None) -> ro
     if row is None:
         raise NotFound(f"There is no {table.name.removesuffix('s')} {row_id}.")
     return row
+
+
+def _labelled(tx: Connection, name: str, value: str) -> sa.ColumnElement[bool]:
+    """Any name may be asked for, so it must not become a part of a JSON path."""
+    column = schema.videos.c.labels
+    if tx.dialect.name == "postgresql":
+        return column.op("->>")(name) == value
+    each = sa.func.json_each(column).table_valued("key", "value")
+    return sa.exists().where(each.c.key == name, each.c.value == value).correlate(schema.videos)
 
 
 def _page(

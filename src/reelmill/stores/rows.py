@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
@@ -74,7 +75,7 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         stamp, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         moment = datetime.fromisoformat(stamp)
-        if not isinstance(row_id, str) or moment.tzinfo is None:
+        if moment.tzinfo is None or not 2000 <= moment.year < 9000 or not re.fullmatch(r"[\w-]{1,64}", row_id):
             raise ValueError(cursor)
     except (ValueError, TypeError, binascii.Error) as error:
         raise CursorInvalid from error

@@ -83,29 +83,26 @@ class SqlStore(SqlReads):
 
     @writing
     def add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
-        row = (
-            tx.execute(
-                sa.select(videos.c.upload_status).where(videos.c.id == job.video_id, videos.c.tenant == job.tenant)
-            )
-            .mappings()
-            .one_or_none()
-        )
-        if row is None:
-            raise NotFound(f"There is no video {job.video_id}.")
-        if row["upload_status"] != UploadStatus.UPLOADED:  # never unset again: reading it first is safe
-            raise UploadNeeded
-        made = moves.insert_job(tx, job, Status.QUEUED, opening)
-        moves.insert_steps(tx, job.id, 0, opening)
-        tx.execute(
+        # The video first, against the usual order: nobody else can wait for a job that isn't there yet,
+        # and whoever comes first in this queue must also have the older stamp.
+        mine = sa.and_(videos.c.id == job.video_id, videos.c.tenant == job.tenant)
+        driven = moves.returned(
+            tx,
             sa.update(videos)
-            .where(videos.c.id == job.video_id)
+            .where(mine, videos.c.upload_status == UploadStatus.UPLOADED)
             .values(
                 processing_job_id=job.id,
                 processing_status=Processing.PROCESSING,
                 processing_error=None,
                 processing_completed_at=None,
-            )
+            ),
         )
+        if driven is None:
+            if tx.execute(sa.select(videos.c.id).where(mine)).one_or_none() is None:
+                raise NotFound(f"There is no video {job.video_id}.")
+            raise UploadNeeded
+        made = moves.insert_job(tx, job, Status.QUEUED, opening)
+        moves.insert_steps(tx, job.id, 0, opening)
         return made
 
     @writing
@@ -133,6 +130,8 @@ class SqlStore(SqlReads):
             moves.insert_steps(tx, job_id, 0, then)
         elif job_id is not None and isinstance(then, Failure):
             job = moves.fail_waiting(tx, job_id, then)
+            if job is None:
+                raise TransitionRefused("The job doesn't wait for this upload any more.")
         taken = moves.returned(
             tx,
             sa.update(videos)
@@ -160,7 +159,7 @@ class SqlStore(SqlReads):
             raise TransitionRefused("The upload was recorded or rejected before.")
         if job is not None:
             moves.follow(tx, job)
-        return job
+        return job or (None if job_id is None else moves.read_job(tx, job_id))
 
     @writing
     def apply(
@@ -275,7 +274,7 @@ class SqlStore(SqlReads):
                 row = moves.note(tx, row, [("step.done", brief)])
             case StepEvent.FAIL if claim.step.optional:
                 assert outcome.failure is not None
-                warning = f"{claim.step.kind} {claim.step.index}: {outcome.failure.detail}"
+                warning = moves.warning_of(claim.step.kind, claim.step.index, outcome.failure.detail)
                 row = moves.count_done(tx, row, warnings=[*row["warnings"], warning])
                 row = moves.note(tx, row, [("step.failed", brief)])
             case StepEvent.FAIL:
@@ -391,7 +390,7 @@ class SqlStore(SqlReads):
         )
         try:
             with tx.begin_nested():
-                return tx.execute(insert).rowcount == 1
+                return tx.execute(insert.returning(leases.c.name)).one_or_none() is not None
         except sa.exc.IntegrityError:
             return False  # another process made the row first
 
