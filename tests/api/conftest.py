@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 import httpx2
 import imageio_ffmpeg
 import pytest
+import structlog
 import uvicorn
 
+from reelmill import logs
 from reelmill.api.access import SignIn, make_key
 from reelmill.api.app import create_app
 from reelmill.objects.folder import load_secret
@@ -27,7 +30,6 @@ from reelmill.wiring import App, build
 
 PLUGINS = str(Path(__file__).parent.parent / "plugins")
 ENDED = {"completed", "failed", "cancelled"}
-JSON = {"Content-Type": "application/json"}
 
 
 @dataclass
@@ -159,7 +161,21 @@ def plugins() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, plugins: None) -> Iterator[Running]:
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the servers of these tests log to, each line JSON."""
+    path = tmp_path_factory.mktemp("log") / "server.log"
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    with path.open("w") as stream:
+        logs.configure("debug", "json", stream=stream)
+        yield path
+        structlog.reset_defaults()
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, plugins: None, server_log: Path) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("api") / "data") as it:
         yield it
 
@@ -171,13 +187,20 @@ def client(server: Running) -> Iterator[Client]:
         yield it
 
 
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[Running]]:
+    """`with serve(folder, upload_ttl_s=1) as server:` for a server with settings of its own."""
+    return running
+
+
 @pytest.fixture
-def visitor(server: Running) -> Iterator[Callable[..., Client]]:
-    """Make clients with other keys, or with none."""
+def connect(server: Running) -> Iterator[Callable[..., Client]]:
+    """Make clients with other keys, or with none; of another server by `of`."""
     made: list[Client] = []
 
-    def make(*scopes: str, tenant: str = "default", key: str | None = None) -> Client:
-        made.append(Client(server.url, key or (server.key(*scopes, tenant=tenant) if scopes else None)))
+    def make(*scopes: str, tenant: str = "default", key: str | None = None, of: Running | None = None) -> Client:
+        there = of or server
+        made.append(Client(there.url, key or (there.key(*scopes, tenant=tenant) if scopes else None)))
         return made[-1]
 
     yield make

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .conftest import Client
+if TYPE_CHECKING:
+    from conftest import Client
 
 WORK = {"steps": 6, "seconds": 0.15}
 

@@ -6,15 +6,21 @@ import hashlib
 import io
 import time
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import httpx2
 import pytest
 
-from .conftest import Client, Running, running
+if TYPE_CHECKING:
+    from conftest import Client, Running
+
+Serve = Callable[..., AbstractContextManager["Running"]]
+Connect = Callable[..., "Client"]
 
 CLIPS: dict[str, Any] = {"cutting": {"kind": "fixed", "duration_s": 0.8}, "text": {"text": "Hello"}}
 SLOW: dict[str, Any] = {"steps": 2, "seconds": 30}
@@ -275,9 +281,9 @@ def test_a_job_without_its_upload_cannot_be_retried_or_made(client: Client, film
 
 
 @pytest.mark.req("D-07")
-def test_an_upload_that_never_comes_expires(tmp_path: Path, film: Path) -> None:
-    with running(tmp_path / "data", upload_ttl_s=1.0, put_ttl_s=1, sweep_s=0.2) as server:
-        with Client(server.url, server.key("admin")) as client:
+def test_an_upload_that_never_comes_expires(serve: Serve, connect: Connect, tmp_path: Path, film: Path) -> None:
+    with serve(tmp_path / "data", upload_ttl_s=1.0, put_ttl_s=1, sweep_s=0.2) as server:
+        with connect("admin", of=server) as client:
             begun = client.initiate(film, pipeline="slow_writer", params={"steps": 1, "seconds": 0})
             ended = client.wait(begun["job_id"], 20)
             assert (ended["status"], ended["error"]["code"]) == ("failed", "upload_expired")
@@ -292,8 +298,8 @@ def test_an_upload_that_never_comes_expires(tmp_path: Path, film: Path) -> None:
 
 
 @pytest.mark.req("C-05")
-def test_queued_jobs_know_their_place(tmp_path: Path, film: Path) -> None:
-    with running(tmp_path / "data", workers=0) as server, Client(server.url, server.key("admin")) as client:
+def test_queued_jobs_know_their_place(serve: Serve, connect: Connect, tmp_path: Path, film: Path) -> None:
+    with serve(tmp_path / "data", workers=0) as server, connect("admin", of=server) as client:
         video = client.upload(film)["video_id"]
         jobs = [client.run(video, "slow_writer", {}) for _ in range(3)]
         urgent = client.run(video, "slow_writer", {}, priority=5)

@@ -801,7 +801,7 @@ incoming.abort()
 @pytest.mark.parametrize(("mode", "code"), [("full", "storage_unavailable"), ("denied", "storage_denied")])
 def test_a_failing_disk_is_named(folder: FolderStore, tmp_path: Path, mode: str, code: str) -> None:
     fill(folder, "k", tmp_path)
-    argv = [sys.executable, "-c", REFUSED, tmp_path / "data", mode]
+    argv = [sys.executable, "-c", REFUSED, str(tmp_path / "data"), mode]
     assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == f"{code}\n"
     assert list(folder.keys("")) == ["k"]
 

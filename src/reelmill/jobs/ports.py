@@ -386,6 +386,10 @@ class ObjectStore(Protocol):
         """Yield the keys that begin with `prefix`, in order."""
         ...
 
+    def purge_incoming(self, older_than_s: float = 86400.0) -> int:
+        """Remove what broken uploads have left behind, and return how many there were."""
+        ...
+
 
 # ── Dispatcher ────────────────────────────────────────────────────────────────────────────────
 

@@ -89,6 +89,7 @@ class Sweeper:
         if time.monotonic() - self._purged_at > PURGE_EVERY_S:
             self._purged_at = time.monotonic()
             self.access.purge_requests()
+            self.objects.purge_incoming()
 
     def sweep_outputs(self, job: Job) -> None:
         """Delete stored outputs of an ended job that no artifact names: leftovers of attempts that were lost."""
