@@ -176,11 +176,11 @@ def test_the_first_frame_is_the_sources_outside_the_text_and_differs_inside(
         outside = np.ones(original.shape, dtype=bool)
         outside[rows, columns] = False
         got = psnr(original[outside], shown[outside])
-        if clean:
+        if clean or got > 40:
             assert got > 40, f"{clip.name}: {got:.1f} dB"
-        else:
-            plain = plainly(made, clip, app, tmp_path)
-            assert got > psnr(original[outside], luma(plain, 0)[outside]) - 1, f"{clip.name}: {got:.1f} dB"
+        else:  # film grain costs any encoder as much: no more than 1 dB below a plain encode
+            plain = psnr(original[outside], luma(plainly(made, clip, app, tmp_path), 0)[outside])
+            assert got > plain - 1, f"{clip.name}: {got:.1f} dB, plainly encoded {plain:.1f} dB"
 
 
 def plainly(made: Made, clip: Artifact, app: App, folder: Path) -> Path:

@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive
 
 from reelmill.api import idempotency
-from reelmill.api.errors import check_value, documented, read_json
+from reelmill.api.errors import check_value, documented, fault, read_json
 from reelmill.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
@@ -231,12 +231,13 @@ class Guarded(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
+        known = {parameter.alias for parameter in self.dependant.query_params}
 
         async def handle(request: Request) -> Response:
             identity = await identify(request)
             request.state.identity = identity
             identity.must(self.rule.scope)
-            check_value("query", [value for _, value in request.query_params.multi_items()])
+            _check_query(request, known)
             if request.method not in UNSAFE:
                 return await answer(request)
             body = await _read_body(request)
@@ -276,6 +277,15 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _check_query(request: Request, known: set[str]) -> None:
+    """Raises RequestInvalid: a misspelt `dry_run` must not make a job."""
+    for name, value in request.query_params.multi_items():
+        field = f"query.{name[:64]}"
+        if name not in known:
+            raise fault(field, "there is no such parameter")
+        check_value(field, value)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -6,6 +6,7 @@ import json
 from html import escape
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
@@ -27,6 +28,8 @@ DESCRIPTION = """Videos straight into storage, turned by pipelines into clips an
 
 Every error is problem+json (RFC 9457) with a stable `code` and a `remedy`.
 A POST with an `Idempotency-Key` can be repeated safely. Unknown fields are refused."""
+
+COMPLETING = 16  #: uploads that are verified at a time
 
 TAGS = [
     {"name": "uploads", "description": "Send a file straight to storage."},
@@ -58,6 +61,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.platform = app
     api.state.signin = signin
     api.state.readiness = health.Readiness(app)
+    api.state.completing = CapacityLimiter(COMPLETING)
     errors.install(api)
     for routes in (
         uploads.router,

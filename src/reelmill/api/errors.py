@@ -233,9 +233,9 @@ def check_value(where: str, value: Any) -> None:
             case list():
                 waiting += [(f"{place}.{n}", inner) for n, inner in enumerate(item)]
             case int() if not -(1 << 63) <= item < 1 << 63:
-                raise _fault(place, "an integer must fit into 64 bits")
+                raise fault(place, "an integer must fit into 64 bits")
             case float() if not math.isfinite(item):
-                raise _fault(place, "a number must be finite")
+                raise fault(place, "a number must be finite")
 
 
 def read_json(body: bytes) -> Any:
@@ -243,9 +243,9 @@ def read_json(body: bytes) -> Any:
     try:
         value = json.loads(body, parse_constant=_no_constant)
     except RecursionError:
-        raise _fault("body", "it is nested too deeply") from None
+        raise fault("body", "it is nested too deeply") from None
     except ValueError as error:  # bad syntax, bad UTF-8, a number of thousands of digits
-        raise _fault("body", f"it isn't JSON: {str(error)[:200]}") from None
+        raise fault("body", f"it isn't JSON: {str(error)[:200]}") from None
     check_value("body", value)
     return value
 
@@ -256,13 +256,14 @@ def _no_constant(name: str) -> None:
 
 def _check_text(where: str, text: str) -> None:
     if "\x00" in text:
-        raise _fault(where, "a text must not contain the character U+0000")
+        raise fault(where, "a text must not contain the character U+0000")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _fault(where, "a text must not contain lone surrogates") from None
+        raise fault(where, "a text must not contain lone surrogates") from None
 
 
-def _fault(field: str, message: str) -> RequestInvalid:
+def fault(field: str, message: str) -> RequestInvalid:
+    """Return the error for one field."""
     field = field.encode("ascii", "backslashreplace").decode()[:500]
     return RequestInvalid(f"{field}: {message}.", errors=[{"field": field, "message": message}])

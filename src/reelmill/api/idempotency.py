@@ -11,8 +11,8 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from reelmill.api.errors import as_error, problem
-from reelmill.errors import ReelmillError, RequestInvalid
+from reelmill.api.errors import as_error, fault, problem
+from reelmill.errors import ReelmillError
 from reelmill.jobs.ports import AccessStore, StoredReply
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
@@ -35,8 +35,7 @@ def key_of(request: Request) -> str | None:
     """Return the request's key, None without one. Raises RequestInvalid."""
     key = request.headers.get(HEADER)
     if key is not None and not VISIBLE.fullmatch(key):
-        message = "it must be 1 to 255 visible ASCII characters"
-        raise RequestInvalid(f"{HEADER}: {message}.", errors=[{"field": f"header.{HEADER}", "message": message}])
+        raise fault(f"header.{HEADER}", "it must be 1 to 255 visible ASCII characters")
     return key
 
 

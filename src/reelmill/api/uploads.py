@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from anyio import to_thread
+from fastapi import APIRouter, Request
 
 from reelmill.api.access import Guarded, Platform, VideoId, Who, known_form, needs
 from reelmill.errors import (
@@ -86,9 +87,11 @@ def get_upload(app: Platform, who: Who, video_id: VideoId) -> UploadReply:
     StorageDenied,
     StorageUnavailable,
 )
-def complete_upload(app: Platform, who: Who, wanted: CompleteRequest) -> JobCreatedResponse:
+async def complete_upload(request: Request, app: Platform, who: Who, wanted: CompleteRequest) -> JobCreatedResponse:
     """Say that the file was sent. It is verified, and the waiting job is queued. Calling again changes nothing."""
-    done = app.service.complete(who, known_form("video")(wanted.video_id))
+    video_id = known_form("video")(wanted.video_id)
+    # A long film is probed for long: in threads of their own, so that many can't hold up the rest of the API.
+    done = await to_thread.run_sync(app.service.complete, who, video_id, limiter=request.app.state.completing)
     return JobCreatedResponse(
         job_id=done.job.id if done.job else None,
         video_id=done.video.id,

@@ -6,9 +6,12 @@ from SHA-256(seed, i)) and `manual` belong beside it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+
+from reelmill.errors import ParamsInvalid
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,49 @@ def fixed(ticks: Sequence[int], end_tick: int, time_base: Fraction, duration: Fr
     """Cut every `duration` seconds: the k-th boundary is the frame nearest to k × duration (the earlier one in a tie).
 
     ticks: pts of all frames, strictly ascending; end_tick: end of the last frame, > ticks[-1]; duration > 0 seconds.
-    The segments are never empty, follow each other without gap or overlap, and the last one keeps the rest.
-    Raises ParamsInvalid for a duration ≤ 0 and no frames.
+    Boundaries that fall on one frame are one: clips are never empty. They follow each other without gap or overlap,
+    and the last one keeps the rest.
+    Raises ParamsInvalid for a duration ≤ 0 and a source without frames.
     """
-    raise NotImplementedError
+    if duration <= 0:
+        raise ParamsInvalid("The duration of a clip must be more than 0 seconds.")
+    if not ticks:
+        raise ParamsInvalid("The source has no frames.")
+    step = duration / time_base  # ticks, not a whole number for 29.97 frames/s
+    starts = [0]
+    k = 1
+    # The end of the source is a boundary too: one that is nearer to it than to the last frame makes no clip.
+    while (frame := _nearest(ticks, end_tick, ticks[0] + k * step)) < len(ticks):
+        if frame > starts[-1]:
+            starts.append(frame)
+        # Over a gap in the time stamps nothing new can begin: go on with the first boundary behind the frame's middle.
+        following = ticks[frame + 1] if frame + 1 < len(ticks) else end_tick
+        middle = Fraction(ticks[frame] + following, 2)
+        k = max(k + 1, (middle - ticks[0]) // step)
+    return _between(starts, ticks, end_tick, time_base)
+
+
+def _nearest(ticks: Sequence[int], end_tick: int, wanted: Fraction) -> int:
+    """Return the index of the tick nearest to `wanted`, the earlier in a tie; len(ticks) stands for end_tick."""
+    after = bisect_left(ticks, wanted)
+    if after == 0:
+        return 0
+    right = ticks[after] if after < len(ticks) else end_tick
+    return after if right - wanted < wanted - ticks[after - 1] else after - 1
+
+
+def _between(starts: Sequence[int], ticks: Sequence[int], end_tick: int, time_base: Fraction) -> list[Segment]:
+    """Return the segments that begin at these frames; starts[0] is 0."""
+    ends = [*starts[1:], len(ticks)]
+    return [
+        Segment(
+            index=index,
+            start_frame=start,
+            end_frame=end,
+            start_tick=ticks[start],
+            end_tick=ticks[end] if end < len(ticks) else end_tick,
+            time_base=time_base,
+            origin_tick=ticks[0],
+        )
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]

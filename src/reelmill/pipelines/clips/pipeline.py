@@ -175,7 +175,7 @@ class Clips:
         )
         work.command(encoded.finished.argv)
         checked = encoded.checked
-        still, warnings = self._still(path, name, work)
+        still, warnings = self._still(path, checked.duration_s, work)
         clip = {
             **wanted["segment"],
             "name": path.name,
@@ -205,12 +205,12 @@ class Clips:
             warnings=warnings,
         )
 
-    def _still(self, path: Path, name: str, work: Work) -> tuple[list[Path], tuple[str, ...]]:
+    def _still(self, path: Path, duration_s: float, work: Work) -> tuple[list[Path], tuple[str, ...]]:
         """Make the clip's thumbnail. One that can't be made is a warning: the clip is what counts."""
-        out = work.scratch / f"{name}.jpg"
+        out = path.with_suffix(".jpg")
         try:
             still = thumbnail(
-                path, 0.0, THUMBNAIL_WIDTH, out,
+                path, duration_s / 3, THUMBNAIL_WIDTH, out,  # many a film begins in black
                 ffmpeg=self.tools.ffmpeg, scratch=work.scratch, limits=self._limits(), stop=work.stop,
             )  # fmt: skip
         except MediaProblem as problem:
@@ -231,7 +231,7 @@ class Clips:
             if clip["thumbnail_key"]
         ]
         path = work.scratch / "contact-sheet.png"
-        contact_sheet(tiles, path)
+        contact_sheet(tiles, path, columns=_columns(len(tiles)))
         made = work.publish(path, kind="contact_sheet", name=path.name, content_type="image/png")
         return StepResult(output={"key": made.key}, artifacts=(made,), message="Contact sheet drawn")
 
@@ -283,6 +283,11 @@ def _picture(wanted: Json, source: Source, path: Path) -> Picture | None:
         return None
     text = TextParams(text=wanted["text"]["text"], **wanted["style"])
     return draw(layout(text.text, style(text), *output_size(source)), path)
+
+
+def _columns(tiles: int) -> int:
+    """Return the columns of a sheet of at most five, with its rows as even as can be."""
+    return -(-tiles // -(-tiles // 5)) if tiles else 1
 
 
 def _caption(clip: Json) -> str:

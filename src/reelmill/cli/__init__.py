@@ -1,0 +1,78 @@
+"""The command line: one file for each group; what is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from reelmill.cli import clip, demo, jobs, keys, pipelines, serve
+from reelmill.cli.output import CODES, Code, code_of, print_error
+from reelmill.errors import InternalError, ReelmillError
+
+app = typer.Typer(
+    name="reelmill",
+    help="Reelmill: videos in, checked clips out. `reelmill COMMAND --help` tells more.",
+    epilog=CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(clip.clip)
+app.command()(jobs.watch)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
+app.command()(pipelines.pipelines)
+app.command()(pipelines.version)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        pipelines.version()
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Reelmill: videos in, checked clips out. `reelmill COMMAND --help` tells more."""
+
+
+def main() -> NoReturn:
+    """Run the command line; every error becomes a message with a remedy, and an exit code."""
+    signal.signal(signal.SIGTERM, _end)  # so that a command that is told to stop cleans up
+    words = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
+    as_json = "--json" in words
+    try:
+        app(prog_name="reelmill")
+    except ReelmillError as error:
+        print_error(error, as_json=as_json)
+        sys.exit(code_of(error))
+    except OSError as error:
+        print_error(_of_the_system(error), as_json=as_json)
+        sys.exit(Code.USAGE)
+    except Exception as error:
+        traceback.print_exc()
+        print_error(InternalError(f"{type(error).__name__}: {error}"), as_json=as_json)
+        sys.exit(Code.INTERNAL)
+    sys.exit(Code.OK)
+
+
+def _of_the_system(error: OSError) -> ReelmillError:
+    from reelmill.errors import StorageDenied
+
+    where = f": {error.filename}" if error.filename else ""
+    return StorageDenied(f"{error.strerror or error}{where}.")
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)

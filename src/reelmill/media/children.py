@@ -1,0 +1,188 @@
+"""A child process that can't outlive its parent, its limits or its deadline.
+
+Every program that touches media is started here: `ffmpeg.run` and `probe.probe` are the callers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from reelmill.errors import DeadlineExceeded, ResourceLimit, Stopped, ToolMissing
+
+POLL_S = 0.1  #: seconds after which a stop is seen
+TERM_S = 3.0  #: seconds between SIGTERM and SIGKILL
+TAIL_BYTES = 16 << 10  #: of stderr that are kept
+NOT_STARTED = 127  #: launch.py's own exit status
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child process may use."""
+
+    deadline_s: float = 3600.0  #: wall seconds
+    cpu_s: int = 4 * 3600  #: processor seconds, all threads together; 0 = no limit
+    file_size_bytes: int = 64 << 30  #: of any file that it writes; 0 = no limit
+    memory_bytes: int | None = None  #: address space; None for ffmpeg, whose threads reserve far more than they use
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child that ended by itself."""
+
+    status: int  #: exit status, or minus the signal that killed it
+    cpu_s: float  #: processor seconds
+    wall_s: float
+    stderr_tail: str  #: at most 16 KiB
+
+
+class _TooLong(Exception):
+    """The deadline has passed."""
+
+
+def supervise(
+    argv: Sequence[str],
+    *,
+    scratch: Path,
+    limits: Limits,
+    stop: threading.Event | None,
+    on_output: Callable[[bytes], None],
+) -> Ended:
+    """Run a program in `scratch` until it ends; on_output gets its standard output in pieces.
+
+    argv[0] is an absolute path. The child has its own session, an almost empty environment and no standard input.
+    Whatever is raised, on_output's own errors too, the child's whole process group is gone before.
+    Raises Stopped (the event was set), DeadlineExceeded, ResourceLimit (processor time, file size), ToolMissing.
+    """
+    started = time.monotonic()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(LAUNCH), *_told(limits), "--", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=scratch,
+            env=_environment(scratch),
+            start_new_session=True,
+            close_fds=True,
+        )
+    except OSError as problem:
+        raise ToolMissing(f"A child process can't be started: {problem}.") from problem
+    tail = bytearray()
+    try:
+        _follow(child, tail, started + limits.deadline_s, stop, on_output)
+    except _TooLong:
+        _end_group(child, started)
+        raise DeadlineExceeded(f"{Path(argv[0]).name} didn't end within {limits.deadline_s:g} s.") from None
+    except BaseException:
+        _end_group(child, started)
+        raise
+    finally:
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+    ended = _end_group(child, started, tail)
+    if ended.status == NOT_STARTED:
+        raise ToolMissing(f"{argv[0]} can't be started: {ended.stderr_tail.strip()}.")
+    if -ended.status in (signal.SIGXCPU, signal.SIGXFSZ):
+        used = "processor time" if -ended.status == signal.SIGXCPU else "file size"
+        raise ResourceLimit(f"{Path(argv[0]).name} reached its limit of {used}.", stderr=ended.stderr_tail)
+    # ffmpeg takes SIGXCPU for a polite request and may still be at work when SIGKILL follows.
+    if ended.status != 0 and limits.cpu_s and ended.cpu_s >= limits.cpu_s - 0.1:
+        raise ResourceLimit(f"{Path(argv[0]).name} used {ended.cpu_s:.0f} s of processor time.", stderr=ended.stderr_tail)
+    return ended
+
+
+def _told(limits: Limits) -> list[str]:
+    return [str(os.getpid()), str(limits.cpu_s), str(limits.file_size_bytes), str(limits.memory_bytes or 0)]
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    # Nothing of the server's own: its secrets live there.
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(scratch), "TMPDIR": str(scratch), "NO_COLOR": "1"}
+
+
+def _follow(
+    child: subprocess.Popen[bytes],
+    tail: bytearray,
+    deadline: float,
+    stop: threading.Event | None,
+    on_output: Callable[[bytes], None],
+) -> None:
+    """Read both pipes until they are closed and the child has ended."""
+
+    def keep(piece: bytes) -> None:
+        tail.extend(piece)
+        del tail[:-TAIL_BYTES]
+
+    with selectors.DefaultSelector() as ready:
+        for pipe, take in ((child.stdout, on_output), (child.stderr, keep)):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            ready.register(pipe, selectors.EVENT_READ, take)
+        gone = False
+        while not gone:
+            if stop is not None and stop.is_set():
+                raise Stopped
+            if time.monotonic() > deadline:
+                raise _TooLong
+            if ready.get_map():
+                _read(ready)
+            else:
+                time.sleep(0.005)  # both pipes are closed: the end is a moment away
+            gone = _is_dead(child.pid)
+        while ready.get_map() and _read(ready, wait_s=0):
+            pass  # what was left in the pipes
+
+
+def _read(ready: selectors.BaseSelector, wait_s: float = POLL_S) -> bool:
+    """Hand on what has come. Return whether anything had."""
+    events = ready.select(wait_s)
+    for key, _ in events:
+        pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]
+        piece = os.read(pipe.fileno(), 1 << 16)
+        if piece:
+            key.data(piece)
+        else:
+            ready.unregister(pipe)
+    return bool(events)
+
+
+def _is_dead(pid: int) -> bool:
+    """Return whether the child has ended, without reaping it: until then its group's number can't be reused."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end_group(child: subprocess.Popen[bytes], started: float, tail: bytes | bytearray = b"") -> Ended:
+    """Make sure that nothing of the child's group is left, and reap it."""
+    if not _is_dead(child.pid):
+        _signal(child.pid, signal.SIGTERM)
+        last = time.monotonic() + TERM_S
+        while not _is_dead(child.pid) and time.monotonic() < last:
+            time.sleep(0.01)
+    _signal(child.pid, signal.SIGKILL)  # the child too, if it didn't listen, and whatever it started
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return Ended(
+        status=child.returncode,
+        cpu_s=used.ru_utime + used.ru_stime,
+        wall_s=time.monotonic() - started,
+        stderr_tail=bytes(tail).decode("utf-8", "replace"),
+    )
+
+
+def _signal(group: int, number: int) -> None:
+    # macOS answers EPERM for a group of which only the dead leader is left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
