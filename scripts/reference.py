@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -87,12 +88,19 @@ def cli() -> str:
 
 def http() -> str:
     """Each path of the API."""
-    document = importlib.import_module("reelmill.api.app").openapi()
+    from reelmill.api.app import create_app
+    from reelmill.settings import Settings
+    from reelmill.wiring import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        platform = build(Settings(data=Path(folder)))
+        document = create_app(platform).openapi()
+        platform.store.close_engine()
     rows = [
         (
             method.upper(),
             f"`{path}`",
-            operation.get("summary", ""),
+            operation.get("description", "").split("\n")[0],
             f"`{operation['x-scope']}`" if operation.get("x-scope") else "none",
         )
         for path, operations in document["paths"].items()

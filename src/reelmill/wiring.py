@@ -21,7 +21,7 @@ from reelmill.errors import DataFolderLocked, SettingInvalid
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.model import Json, Located
 from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline
-from reelmill.jobs.runner import Runner, WorkPolicy
+from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
@@ -60,6 +60,8 @@ class App:
             shutil.rmtree(self.settings.data / "scratch", ignore_errors=True)
             if released:
                 log.info("steps of an earlier process released", steps=released)
+        else:
+            clear_dead_scratch(self.settings.data / "scratch")  # their steps come back by their leases
         self.feed.start()
         self.sweeper.start()
         self.runner.start(self.settings.workers)

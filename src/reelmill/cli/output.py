@@ -88,10 +88,15 @@ def print_error(error: ReelmillError, *, as_json: bool, about: str = "") -> None
         lines = [f"{fault['field']}: {fault['message']}" for fault in faults]
     for line in lines:
         typer.echo(f"  {shown(line)}", err=True)
-    rest = {"why": error.why, "remedy": error.remedy, "code": error.code, "id": error.extra.get("correlation_id", "")}
+    rest = {
+        "why": error.why,
+        "remedy": error.remedy,
+        "code": error.code,
+        "request": error.extra.get("correlation_id", ""),
+    }
     for name, text in rest.items():
         if text:
-            typer.secho(f"  {name + ':':<8}", dim=True, err=True, nl=False)
+            typer.secho(f"  {name + ':':<9}", dim=True, err=True, nl=False)
             typer.echo(shown(text), err=True)
 
 

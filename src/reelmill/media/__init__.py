@@ -13,19 +13,18 @@ Untrusted files are opened only in limited child processes. Errors are those of 
 POSIX only (Linux, macOS); on Windows, run it in a container or WSL.
 """
 
+from reelmill.media.check import Checked, Expected, check_output
+from reelmill.media.children import Limits
 from reelmill.media.encode import (
-    Checked,
     ClipPlan,
     ClipSettings,
     Encoded,
-    Expected,
-    check_output,
     clip_arguments,
     encode_clip,
     expect,
     output_size,
 )
-from reelmill.media.ffmpeg import Finished, Limits, Progress, find_ffmpeg, input_arguments, run, version
+from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_arguments, run, version
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
 from reelmill.media.segments import Segment, fixed
 from reelmill.media.text import Layout, Picture, TextStyle, draw, layout

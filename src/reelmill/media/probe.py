@@ -5,12 +5,40 @@ The child (`probe_child.py`) is the only code that opens an untrusted file with 
 
 from __future__ import annotations
 
+import json
+import signal
+import sys
 import threading
 from array import array
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import av
+import certifi
+
+from reelmill.errors import (
+    DeadlineExceeded,
+    MediaRejected,
+    NotAVideo,
+    ObjectMissing,
+    ReelmillError,
+    ResourceLimit,
+    StorageUnavailable,
+)
+from reelmill.media.children import Limits, supervise
+from reelmill.media.ffmpeg import is_url
+from reelmill.media.probe_child import unpack
+
+CHILD = Path(__file__).with_name("probe_child.py")
+MAX_ANSWER_BYTES = 64 << 20
+VERDICTS: dict[str, type[ReelmillError]] = {
+    "not_a_video": NotAVideo,
+    "media_rejected": MediaRejected,
+    "missing": ObjectMissing,
+    "unavailable": StorageUnavailable,
+}
 
 
 @dataclass(frozen=True)
@@ -84,8 +112,8 @@ class Source:
     video_streams: int  #: counts in the file, attached pictures left out
     audio_streams: int
     other_streams: int
-    frames_packed: Any  #: JSON; read it by frame_ticks()
-    keyframes_packed: Any  #: JSON; read it by keyframe_ticks()
+    frames_packed: Any  #: JSON object; read it by frame_ticks()
+    keyframes_packed: Any  #: JSON object; read it by keyframe_ticks()
 
     @property
     def duration_s(self) -> float:
@@ -94,20 +122,31 @@ class Source:
 
     def frame_ticks(self) -> array[int]:
         """Return the pts of every frame, ascending, in ticks of `video.time_base` (type code 'q')."""
-        raise NotImplementedError
+        return unpack(self.frames_packed)
 
     def keyframe_ticks(self) -> array[int]:
         """Return the pts of the key frames, ascending, in ticks."""
-        raise NotImplementedError
+        return unpack(self.keyframes_packed)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON object (fractions as "30000/1001"); `from_json` takes it back."""
-        raise NotImplementedError
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        video = {name: str(value) if isinstance(value, Fraction) else value for name, value in asdict(self.video).items()}
+        return data | {
+            "video": video,
+            "audio": None if self.audio is None else asdict(self.audio),
+            "duration_s": self.duration_s,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Source:
-        """Make a Source from `to_json`'s object."""
-        raise NotImplementedError
+        """Make a Source from `to_json`'s object. What else is in it is left alone."""
+        known = {field.name: data[field.name] for field in fields(cls)}
+        video = {field.name: data["video"][field.name] for field in fields(VideoStream)}
+        for name in ("sample_aspect", "time_base", "frame_rate"):
+            video[name] = Fraction(video[name])
+        audio = data["audio"]
+        return cls(**(known | {"video": VideoStream(**video), "audio": AudioStream(**audio) if audio else None}))
 
 
 def probe(
@@ -115,7 +154,54 @@ def probe(
 ) -> Source:
     """Find out what the file at a path or http(s) URL is, by its content alone.
 
+    Reads the whole file once: every frame's time stamp is wanted. Decodes the first frames.
     Raises NotAVideo (no known container, no video, damaged from the start), MediaRejected (beyond the limits, or the
-    probe died or took too long on it), Stopped. The source must be readable: a missing file is NotAVideo too.
+    probe died or took too long on it), ObjectMissing, StorageUnavailable (can't be read now), Stopped.
     """
-    raise NotImplementedError
+    limits = limits or ProbeLimits()
+    # A child may be killed by the machine's lack of memory, which isn't the file's fault: the second time it is.
+    said = _ask(location, scratch, limits, stop) or _ask(location, scratch, limits, stop)
+    if said is None:
+        raise MediaRejected("The program that looks into the file crashed on it, twice.")
+    if said["verdict"] != "ok":
+        raise VERDICTS[said["verdict"]](said["detail"])
+    return Source.from_json(said["source"])
+
+
+def _ask(
+    location: str, scratch: Path, limits: ProbeLimits, stop: threading.Event | None
+) -> dict[str, Any] | None:
+    """Return what the child says, None if it was killed by a signal."""
+    url = is_url(location)
+    asked = {
+        "location": location if url else str(Path(location).absolute()),
+        "ca_file": certifi.where() if url else None,
+        "limits": asdict(limits),
+        "packages": str(Path(av.__file__).parents[1]),
+    }
+    said = bytearray()
+
+    def take(piece: bytes) -> None:
+        said.extend(piece)
+        if len(said) > MAX_ANSWER_BYTES:
+            raise MediaRejected("What there is to say about its frames is more than can be kept.")
+
+    try:
+        ended = supervise(
+            [sys.executable, "-I", str(CHILD), json.dumps(asked)],
+            scratch=scratch,
+            limits=Limits(limits.deadline_s, limits.cpu_s, file_size_bytes=1, memory_bytes=limits.memory_bytes),
+            stop=stop,
+            on_output=take,
+        )
+    except (DeadlineExceeded, ResourceLimit) as problem:
+        raise MediaRejected("Looking into the file took more time than that may take.") from problem
+    if ended.status == -signal.SIGALRM:
+        raise MediaRejected("Looking into the file took more time than that may take.")
+    if ended.status < 0:
+        return None
+    if ended.status:
+        last = ended.stderr_tail.strip().rpartition("\n")[2]
+        raise MediaRejected(f"Looking into the file failed: {last[:300]}", stderr=ended.stderr_tail)
+    answer: dict[str, Any] = json.loads(said)
+    return answer

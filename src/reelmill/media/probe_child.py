@@ -1,0 +1,399 @@
+"""The child that opens an untrusted file: sniffs it, forces the demuxer, reads what is in it, prints JSON.
+
+Run by `probe.py` under limits as `python -I probe_child.py JSON`, with the standard library and PyAV alone; a crash
+or an endless loop in a demuxer ends here.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import signal
+import ssl
+import struct
+import sys
+import urllib.error
+import urllib.request
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+DEMUXERS = frozenset({"mov", "matroska", "avi", "flv", "ogg", "asf", "mpegts", "mpeg"})  #: FFmpeg's names
+SNIFFED_BYTES = 64 << 10
+LOOKED_AT_FRAMES = 32  #: decoded and compared with the index
+BACKWARD_S = 1.0  #: how far decoding times may jump back before a file counts as spliced
+MAX_RUNS = 4096
+MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
+            10: "bt2020c"}  # fmt: skip
+PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020",
+             11: "smpte431", 12: "smpte432"}  # fmt: skip
+TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 11: "iec61966-2-4",
+             13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 18: "arib-std-b67"}  # fmt: skip
+RANGES = {1: "tv", 2: "pc"}
+
+
+class Verdict(Exception):
+    """Why there is no source: kind is not_a_video, media_rejected, missing or unavailable."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        self.kind = kind
+        self.detail = detail
+        super().__init__(detail)
+
+
+def sniff(head: bytes) -> str | None:
+    """Return the demuxer for a file that begins with these bytes, None if they aren't a known container's.
+
+    Only what can't be mistaken for text counts: playlists and scripts never match.
+    """
+    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}:
+        return "mov"
+    for start, demuxer in (
+        (b"\x1aE\xdf\xa3", "matroska"),
+        (b"FLV\x01", "flv"),
+        (b"OggS\x00", "ogg"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+        (b"\x00\x00\x01\xba", "mpeg"),
+    ):
+        if head.startswith(start):
+            return demuxer
+    if head[:4] == b"RIFF" and head[8:12] in {b"AVI ", b"AVIX"}:
+        return "avi"
+    # Transport streams: sync bytes at the distance of a packet, with 4 bytes before each in .m2ts, 16 behind in others.
+    for size, first in ((188, 0), (192, 4), (204, 0)):
+        places = range(first, min(len(head), first + 5 * size), size)
+        if len(places) >= 3 and all(head[place] == 0x47 for place in places):
+            return "mpegts"
+    return None
+
+
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    sys.path.append(asked["packages"])
+    try:
+        said = {"verdict": "ok", "source": examine(asked["location"], asked["limits"], asked["ca_file"])}
+    except Verdict as verdict:
+        said = {"verdict": verdict.kind, "detail": verdict.detail}
+    except MemoryError:
+        said = {"verdict": "media_rejected", "detail": "It needs more memory than probing may use."}
+    sys.stdout.write(json.dumps(said))
+
+
+def examine(location: str, limits: dict[str, Any], ca_file: str | None) -> dict[str, Any]:
+    """Return the source as `Source.to_json` would. Raises Verdict."""
+    signal.setitimer(signal.ITIMER_REAL, limits["verdict_s"])  # no handler: it kills, also inside a C loop
+    url = ca_file is not None
+    head, size = read_url(location, ca_file) if url else read_file(location)
+    if size == 0:
+        raise Verdict("not_a_video", "The file is empty.")
+    demuxer = sniff(head)
+    if demuxer is None:
+        raise Verdict("not_a_video", "It doesn't begin like any video file that is known here.")
+
+    import av
+    import av.logging
+
+    av.logging.set_level(None)
+    options = {"format_whitelist": demuxer, "protocol_whitelist": "http,https,tcp,tls" if url else "file"}
+    if ca_file:
+        options |= {"ca_file": ca_file, "tls_verify": "1"}
+    try:
+        with av.open(
+            location if url else f"file:{location}", format=demuxer, container_options=options, metadata_errors="replace"
+        ) as container:
+            budget_s = limits["verdict_s"] + (size or 10 << 30) / limits["bytes_per_s"]
+            return Examination(container, limits, demuxer, size).source(budget_s, url)
+    except av.FFmpegError as problem:
+        if url and isinstance(problem, OSError) and not isinstance(problem, av.InvalidDataError):
+            raise Verdict("unavailable", f"Reading broke off: {problem.strerror}.") from problem
+        raise Verdict("not_a_video", f"It can't be read: {problem.strerror}.") from problem
+
+
+def read_file(path: str) -> tuple[bytes, int]:
+    """Return the first bytes and the size of a file."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  (one import less to start)
+            head = file.read(SNIFFED_BYTES)
+            return head, file.seek(0, 2)
+    except FileNotFoundError as problem:
+        raise Verdict("missing", "There is no such file.") from problem
+    except OSError as problem:
+        raise Verdict("unavailable", f"The file can't be read: {problem.strerror}.") from problem
+
+
+def read_url(url: str, ca_file: str | None) -> tuple[bytes, int | None]:
+    """Return the first bytes and, if the server tells it, the size of an object."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes=0-{SNIFFED_BYTES - 1}"})  # noqa: S310
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        with urllib.request.urlopen(request, timeout=10, context=context) as reply:  # noqa: S310
+            told = reply.headers.get("Content-Range", "").rpartition("/")[2] or reply.headers.get("Content-Length", "")
+            return reply.read(SNIFFED_BYTES), int(told) if told.isdecimal() else None
+    except urllib.error.HTTPError as problem:
+        if problem.code == 416:
+            return b"", 0  # no first byte: empty
+        kind = "missing" if problem.code in {404, 410} else "unavailable"
+        raise Verdict(kind, f"The server answered {problem.code}.") from problem
+    except OSError as problem:
+        raise Verdict("unavailable", f"The server can't be reached: {problem}.") from problem
+
+
+class Examination:
+    """One opened file, and what is found out about it."""
+
+    def __init__(self, container: Any, limits: dict[str, Any], demuxer: str, size: int | None) -> None:
+        self.container = container
+        self.limits = limits
+        self.demuxer = demuxer
+        self.size = size
+
+    def source(self, budget_s: float, url: bool) -> dict[str, Any]:
+        """Return all of it. The demux pass may take budget_s wall seconds."""
+        if len(self.container.streams) > self.limits["max_streams"]:
+            self.reject(f"It has {len(self.container.streams)} streams; {self.limits['max_streams']} are the most.")
+        pictures = [stream for stream in self.container.streams.video if not self.is_still(stream)]
+        if not pictures:
+            raise Verdict("not_a_video", "There is no video stream in it.")
+        video = pictures[0]
+        audio = self.container.streams.audio[0] if self.container.streams.audio else None
+        self.check_size(video.codec_context.width, video.codec_context.height)
+        signal.setitimer(signal.ITIMER_REAL, budget_s)
+        index = Index(video, audio, self.limits)
+        frame = index.read(self.container, url)
+        self.check_size(frame.width, frame.height)
+        return {
+            "demuxer": self.demuxer,
+            "container": self.container.format.name,
+            "size_bytes": self.size,
+            "video": self.video(video, frame, index),
+            "audio": index.sound(),
+            "video_index": video.index,
+            "audio_index": None if audio is None else audio.index,
+            "video_streams": len(pictures),
+            "audio_streams": len(self.container.streams.audio),
+            "other_streams": len(self.container.streams) - len(pictures) - len(self.container.streams.audio),
+            "frames_packed": pack(index.ticks),
+            "keyframes_packed": pack(index.keyframes),
+        }
+
+    @staticmethod
+    def is_still(stream: Any) -> bool:
+        from av.stream import Disposition
+
+        return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
+
+    def check_size(self, width: int, height: int) -> None:
+        if width <= 0 or height <= 0:
+            raise Verdict("not_a_video", "Its video stream has no picture size.")
+        if max(width, height) > self.limits["max_side"] or width * height > self.limits["max_pixels"]:
+            self.reject(f"Its picture of {width}×{height} is larger than {self.limits['max_pixels']} pixels "
+                        f"or {self.limits['max_side']} a side.")  # fmt: skip
+
+    def video(self, stream: Any, frame: Any, index: Index) -> dict[str, Any]:
+        """Return what `VideoStream` holds."""
+        coded = stream.codec_context
+        turned = -frame.rotation % 360
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        width, height = frame.width, frame.height
+        if turned % 180 == 90:
+            width, height, aspect = height, width, 1 / aspect if aspect else aspect
+        rate, is_vfr = index.rate()
+        transfer = TRANSFERS.get(int(coded.color_trc), "")
+        return {
+            "codec": coded.name,
+            "width": width,
+            "height": height,
+            "coded_width": frame.width,
+            "coded_height": frame.height,
+            "rotation": turned,
+            "sample_aspect": str(aspect if Fraction(1, 16) <= aspect <= 16 else Fraction(1)),
+            "pixel_format": frame.format.name,
+            "color_space": MATRICES.get(int(coded.colorspace), ""),
+            "color_primaries": PRIMARIES.get(int(coded.color_primaries), ""),
+            "color_transfer": transfer,
+            "color_range": RANGES.get(int(coded.color_range), ""),
+            "hdr": transfer in {"smpte2084", "arib-std-b67"},
+            "interlaced": bool(frame.interlaced_frame),
+            "has_b_frames": bool(coded.has_b_frames),
+            "is_vfr": is_vfr,
+            "time_base": str(stream.time_base),
+            "frame_rate": str(rate),
+            "frame_count": len(index.ticks),
+            "start_tick": index.ticks[0],
+            "end_tick": index.ticks[-1] + index.last_duration(),
+        }
+
+    @staticmethod
+    def reject(detail: str) -> None:
+        raise Verdict("media_rejected", detail)
+
+
+class Index:
+    """Every frame's exact time, by one pass over the packets."""
+
+    def __init__(self, video: Any, audio: Any, limits: dict[str, Any]) -> None:
+        self.stream = video
+        self.audio = audio
+        self.limits = limits
+        self.time_base: Fraction = video.time_base
+        self.ticks: array[int] = array("q")  #: pts of all frames, ascending
+        self.keyframes: array[int] = array("q")  #: pts of key frames, ascending
+        self.durations: dict[int, int] = {}  #: of the frames that ended the timeline so far, by pts
+        self.audio_ticks: tuple[int, int] | None = None  #: first pts, last end
+
+    def read(self, container: Any, url: bool) -> Any:
+        """Read all packets, decode the first frames, compare both. Return the first frame."""
+        first: Any = None
+        shown: list[int | None] = []
+        for packet in self.packets(container, url):
+            if packet.stream is not self.stream:
+                self.hear(packet)
+                continue
+            self.note(packet)
+            if len(shown) < LOOKED_AT_FRAMES:
+                frames = self.decode(packet)
+                shown += [frame.pts for frame in frames]
+                first = first or next(iter(frames), None)
+        if len(shown) < LOOKED_AT_FRAMES:
+            frames = self.decode(None)
+            shown += [frame.pts for frame in frames]
+            first = first or next(iter(frames), None)
+        if first is None:
+            raise Verdict("not_a_video", "No frame of it can be decoded.")
+        self.settle()
+        if any(seen != tick for seen, tick in zip(shown, self.ticks, strict=False)):
+            raise Verdict("media_rejected", "The time stamps of its frames aren't those that its pictures are shown at.")
+        return first
+
+    def packets(self, container: Any, url: bool) -> Iterator[Any]:
+        """Yield the packets of both streams up to the end, or to where the file breaks off."""
+        import av
+
+        wanted = [self.stream] if self.audio is None else [self.stream, self.audio]
+        try:
+            for packet in container.demux(wanted):
+                if packet.size:
+                    yield packet
+        except av.FFmpegError:
+            if url or not len(self.ticks):
+                raise
+
+    def decode(self, packet: Any) -> list[Any]:
+        import av
+
+        try:
+            return list(self.stream.codec_context.decode(packet))
+        except av.FFmpegError:
+            return []
+
+    def note(self, packet: Any) -> None:
+        """Put one packet of the video stream into the index."""
+        if packet.is_discard:
+            return  # an edit list hides it: no frame comes out of it
+        if packet.pts is None:
+            raise Verdict("media_rejected", "Some of its frames have no time stamps.")
+        if packet.is_keyframe:
+            self.keyframes.append(packet.pts)
+        if not len(self.keyframes) or packet.pts < self.keyframes[0]:
+            return  # can't be decoded without the key frame that was cut off before it
+        if len(self.ticks) and packet.pts < self.ticks[-1] - BACKWARD_S / self.time_base - 64:
+            raise Verdict("media_rejected", "Its time stamps jump back.")
+        if len(self.ticks) >= self.limits["max_frames"]:
+            raise Verdict("media_rejected", f"It has more than {self.limits['max_frames']} frames.")
+        self.ticks.append(packet.pts)
+        if packet.pts >= max(self.durations, default=packet.pts):
+            self.durations = {packet.pts: packet.duration or 0}
+
+    def hear(self, packet: Any) -> None:
+        if packet.pts is None or packet.is_discard:
+            return
+        begin, end = self.audio_ticks or (packet.pts, packet.pts)
+        self.audio_ticks = min(begin, packet.pts), max(end, packet.pts + (packet.duration or 0))
+
+    def settle(self) -> None:
+        """Bring the index into the order of display, each time once, and hold it against the limits."""
+        if not len(self.ticks):
+            raise Verdict("not_a_video", "There is no frame in it that can be shown.")
+        self.ticks = array("q", sorted(set(self.ticks)))
+        known = set(self.ticks)
+        self.keyframes = array("q", sorted(tick for tick in set(self.keyframes) if tick in known))
+        span = (self.ticks[-1] - self.ticks[0]) * self.time_base
+        if span > self.limits["max_duration_s"]:
+            raise Verdict("media_rejected", f"It is {float(span):.0f} s long; {self.limits['max_duration_s']:g} s are "
+                                            "the most.")  # fmt: skip
+        gap = max((after - before for before, after in itertools.pairwise(self.ticks)), default=0) * self.time_base
+        if gap > self.limits["max_gap_s"]:
+            raise Verdict("media_rejected", f"There is a gap of {float(gap):.0f} s between two of its frames.")
+        if span and (len(self.ticks) - 1) / span > self.limits["max_frame_rate"]:
+            raise Verdict("media_rejected", f"It has more than {self.limits['max_frame_rate']} frames a second.")
+
+    def last_duration(self) -> int:
+        """Return how long the last frame is shown, ticks ≥ 1: as its packet says, else as frames are on average."""
+        told = self.durations.get(self.ticks[-1], 0)
+        usual = max(1, round(1 / (self.rate()[0] * self.time_base)))
+        # A packet may say anything; what is plain nonsense is not believed.
+        return told if 0 < told <= max(usual * 100, 10 / self.time_base) else usual
+
+    def rate(self) -> tuple[Fraction, bool]:
+        """Return frames a second and whether they vary by more than the rounding to a tick."""
+        count = len(self.ticks) - 1
+        declared = [rate for rate in (self.stream.guessed_rate, self.stream.average_rate) if rate]
+        if count == 0:
+            return (declared[0] if declared and declared[0] <= 1000 else Fraction(25)), False
+        for rate in declared:
+            period = 1 / (rate * self.time_base)
+            if abs(count * period - (self.ticks[-1] - self.ticks[0])) <= 1 and self.is_even(period):
+                return rate, False
+        period = Fraction(self.ticks[-1] - self.ticks[0], count)
+        return (1 / (period * self.time_base)).limit_denominator(100_000), not self.is_even(period)
+
+    def is_even(self, period: Fraction) -> bool:
+        """Return whether frame n is at n × period, to a tick."""
+        up, down, origin = period.numerator, period.denominator, self.ticks[0]
+        return all(abs((tick - origin) * down - n * up) <= down for n, tick in enumerate(self.ticks))
+
+    def sound(self) -> dict[str, Any] | None:
+        """Return what `AudioStream` holds; None if the stream has no packet that can be placed in time."""
+        if self.audio is None or self.audio_ticks is None or not self.audio.codec_context.sample_rate:
+            return None
+        begin, end = (float(tick * self.audio.time_base) for tick in self.audio_ticks)
+        coded = self.audio.codec_context
+        return {
+            "codec": coded.name,
+            "sample_rate": coded.sample_rate,
+            "channels": coded.channels,
+            "layout": coded.layout.name,
+            "start_s": begin,
+            "end_s": end,
+        }
+
+
+def pack(ticks: Sequence[int]) -> dict[str, Any]:
+    """Return ascending integers as compact JSON: runs of equal steps, or their steps compressed."""
+    steps = array("q", (after - before for before, after in itertools.pairwise(ticks)))
+    runs = [[step, sum(1 for _ in group)] for step, group in itertools.groupby(steps)]
+    packed: dict[str, Any] = {"first": ticks[0] if len(ticks) else None}
+    if len(runs) <= MAX_RUNS:
+        return packed | {"runs": runs}
+    flat = struct.pack(f"<{len(steps)}q", *steps)
+    return packed | {"count": len(steps), "zlib": base64.b64encode(zlib.compress(flat, 9)).decode()}
+
+
+def unpack(packed: dict[str, Any]) -> array[int]:
+    """Return what `pack` was given."""
+    if packed["first"] is None:
+        return array("q")
+    if "runs" in packed:
+        steps: Iterator[int] = itertools.chain.from_iterable(itertools.repeat(s, n) for s, n in packed["runs"])
+    else:
+        count = packed["count"]
+        flat = zlib.decompressobj().decompress(base64.b64decode(packed["zlib"]), 8 * count)
+        steps = iter(struct.unpack(f"<{count}q", flat))
+    return array("q", itertools.accumulate(steps, initial=packed["first"]))
+
+
+if __name__ == "__main__":
+    main()
