@@ -45,6 +45,7 @@
     │   └── ChildCrashed             child_crashed            500   counted as a crash
     ├── WorkProblem                  claims and leases
     │   ├── StaleAttempt             stale_attempt            409
+    │   ├── LeaseLost                lease_lost               500   counted as a crash
     │   ├── WorkerCrashed            worker_crashed           500
     │   ├── Stopped                  stopped                  409
     │   └── InternalError            internal_error           500
@@ -510,6 +511,15 @@ class StaleAttempt(WorkProblem):
     what = "The step was claimed by somebody else, or its job has moved on."
     why = "The lease was lost, or the job was cancelled, failed or retried in the meantime."
     remedy = "Nothing: the newer attempt goes on."
+
+
+class LeaseLost(WorkProblem):
+    """A worker was silent for a whole lease: counted as a crash; the step is taken up again."""
+
+    code = "lease_lost"
+    what = "The worker vanished."
+    why = "It was killed, lost its machine or network, or hung for longer than REELMILL_LEASE_S."
+    remedy = "Nothing: the step is taken up again, up to three times; look at the worker's log if it happens often."
 
 
 class WorkerCrashed(WorkProblem):

@@ -20,6 +20,7 @@ import imageio_ffmpeg
 import pytest
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from reelmill import logs
 from reelmill.api.access import SignIn, make_key
@@ -116,8 +117,14 @@ class Running:
     """A server at work."""
 
     app: App
+    api: FastAPI
     url: str
-    signin: SignIn
+
+    def restarted(self, secret: bytes | None = None) -> SignIn:
+        """Return a fresh sign-in link's keeper, as the next start of the server would have."""
+        self.api.state.signin = SignIn(secret or load_secret(self.app.settings.data / "secret"))
+        signin: SignIn = self.api.state.signin
+        return signin
 
     def key(self, *scopes: str, tenant: str = "default", name: str = "tests") -> str:
         secret, _ = make_key(self.app.access, name, scopes, name, tenant)
@@ -134,10 +141,8 @@ def running(data: Path, **settings: Any) -> Iterator[Running]:
     app = build(
         read_settings(data=data, **{"workers": 2, "sweep_s": 0.5, "grace_s": 0, **settings}), base_url=lambda: url
     )
-    signin = SignIn(load_secret(data / "secret"))
-    config = uvicorn.Config(
-        create_app(app, signin=signin), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
+    api = create_app(app, signin=SignIn(load_secret(data / "secret")))
+    config = uvicorn.Config(api, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     with app:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
@@ -147,7 +152,7 @@ def running(data: Path, **settings: Any) -> Iterator[Running]:
             while not server.started:
                 assert time.monotonic() < deadline, "the server didn't start"
                 time.sleep(0.01)
-            yield Running(app, url, signin)
+            yield Running(app, api, url)
         finally:
             server.should_exit = True
             thread.join(30)

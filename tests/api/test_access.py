@@ -173,10 +173,8 @@ def test_keys_are_asked_for_properly(client: Client, body: dict[str, Any]) -> No
 @pytest.fixture
 def signed_in(server: Running, connect: Connect) -> Client:
     """A browser that has used a one-time link."""
-    server.signin.__init__(b"another start" * 3)  # type: ignore[misc]  # a fresh link, as after a restart
     browser = connect()
-    assert server.signin.link is not None
-    reply = browser.get(server.signin.link)
+    reply = browser.get(str(server.restarted().link))
     assert (reply.status_code, reply.headers["location"]) == (303, "/docs")
     cookie = reply.headers["set-cookie"]
     assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower() and "Max-Age=604800" in cookie
@@ -185,14 +183,13 @@ def signed_in(server: Running, connect: Connect) -> Client:
 
 
 def test_the_sign_in_link_works_once(server: Running, connect: Connect) -> None:
-    server.signin.__init__(b"one start" * 4)  # type: ignore[misc]
-    link = server.signin.link
-    assert link is not None
+    signin = server.restarted()
+    link = str(signin.link)
     assert connect().get("/signin?token=guess").json()["code"] == "key_invalid"
     assert connect().get(link).status_code == 303
     second = connect().get(link)
     assert (second.status_code, second.json()["code"]) == (401, "key_invalid")
-    assert "set-cookie" not in second.headers and server.signin.link is None
+    assert "set-cookie" not in second.headers and signin.link is None
 
 
 def test_a_signed_in_browser_reads_and_changes_from_its_own_pages_only(
@@ -238,6 +235,13 @@ def test_a_changed_cookie_is_worth_nothing(signed_in: Client, connect: Connect, 
     thief.cookies.set(name, change(value))
     reply = thief.get("/api/v1/jobs")
     assert (reply.status_code, reply.json()["code"]) == (401, "key_invalid")
+
+
+def test_the_browser_stays_signed_in_over_a_restart(signed_in: Client, server: Running) -> None:
+    server.restarted()
+    assert signed_in.get("/api/v1/jobs").status_code == 200
+    server.restarted(b"another data folder's secret")
+    assert signed_in.get("/api/v1/jobs").status_code == 401
 
 
 def test_a_cookie_outlives_a_restart_but_not_its_week() -> None:

@@ -377,19 +377,18 @@ def _shown(key: ApiKey) -> KeyReply:
     )
 
 
-def signin_route(signin: SignIn) -> APIRouter:
-    """Return `GET /signin?token=…`: trades the one-time token for the cookie and goes to /docs."""
-    routes = APIRouter(include_in_schema=False)
+signin_routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/signin")
-    def sign_in(request: Request, token: str = "") -> Response:
-        value = signin.redeem(token)
-        reply = RedirectResponse("/docs", status_code=303, headers={"Referrer-Policy": "no-referrer"})
-        public = platform(request).settings.public_url or ""
-        secure = request.url.scheme == "https" or public.startswith("https:")
-        reply.set_cookie(
-            signin.cookie, value, max_age=signin.life_s, path="/", httponly=True, samesite="strict", secure=secure
-        )
-        return reply
 
-    return routes
+@signin_routes.get("/signin")
+def sign_in(request: Request, token: str = "") -> Response:
+    """Trade the one-time token for the cookie, and go to /docs."""
+    signin: SignIn = request.app.state.signin
+    value = signin.redeem(token)
+    reply = RedirectResponse("/docs", status_code=303, headers={"Referrer-Policy": "no-referrer"})
+    public = platform(request).settings.public_url or ""
+    secure = request.url.scheme == "https" or public.startswith("https:")
+    reply.set_cookie(
+        signin.cookie, value, max_age=signin.life_s, path="/", httponly=True, samesite="strict", secure=secure
+    )
+    return reply

@@ -76,7 +76,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     if isinstance(app.objects, FolderStore):
         api.include_router(object_routes(app.objects))
     if signin is not None:
-        api.include_router(access.signin_route(signin))
+        api.include_router(access.signin_routes)
     api.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api

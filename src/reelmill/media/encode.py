@@ -134,8 +134,8 @@ def clip_arguments(location: str, source: Source, plan: ClipPlan, output: Path) 
         # The last frame is shown until the next clip begins, whatever its packet in the source says.
         "-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{_last(source, plan) - start})\\,{_last_for(source, plan)}\\,DURATION)",
         "-c:a", "aac", "-b:a", f"{settings.audio_kbps}k",
-        "-frames:v", str(plan.end_frame - plan.start_frame),
-        "-t", microseconds((end - start) * base + 1),  # a hard stop: the filters have cut before
+        # A hard stop; the filters have cut before. (-frames:v would also cut the sound's last packet off.)
+        "-t", microseconds((end - start) * base + 1),
         "-map_metadata", "-1", "-map_chapters", "-1",
         "-fflags", "+bitexact", "-flags:v", "+bitexact+cgop", "-flags:a", "+bitexact",
         "-movflags", "+faststart", "-f", "mp4", local(output),

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reelmill.errors import NotFound, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import LeaseLost, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
     CLAIMABLE,
     UPLOAD_ERRORS,
@@ -318,7 +318,7 @@ class SqlStore(SqlReads):
         )
         if lost is None:
             return False  # it was closed or beaten for just now
-        vanished = Failure("lease_lost", "The worker vanished.")
+        vanished = Failure(LeaseLost.code, LeaseLost.what)
         moves.end_attempt(tx, hold.step_id, hold.attempt, StepEvent.CRASH, vanished)
         moves.note(tx, row, [("step.crashed", {"step": hold.step_id, "attempt": hold.attempt, "code": vanished.code})])
         if lost["status"] == StepStatus.FAILED:
