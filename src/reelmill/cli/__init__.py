@@ -12,12 +12,10 @@ import typer
 
 from reelmill.cli import clip, demo, jobs, keys, pipelines, serve
 from reelmill.cli.output import CODES, Code, code_of, print_error
-from reelmill.errors import InternalError, ReelmillError
+from reelmill.errors import InternalError, ReelmillError, Refused
 
 app = typer.Typer(
     name="reelmill",
-    help="Reelmill: videos in, checked clips out. `reelmill COMMAND --help` tells more.",
-    epilog=CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -38,18 +36,20 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=f"Videos in, checked clips out. `reelmill COMMAND --help` tells more.\n\n{CODES}")
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Reelmill: videos in, checked clips out. `reelmill COMMAND --help` tells more."""
+    """Options before any command."""
 
 
 def main() -> NoReturn:
     """Run the command line; every error becomes a message with a remedy, and an exit code."""
-    signal.signal(signal.SIGTERM, _end)  # so that a command that is told to stop cleans up
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
+            signal.signal(number, _end)  # so that a command that is told to stop cleans up
     words = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
     as_json = "--json" in words
     try:
@@ -58,20 +58,14 @@ def main() -> NoReturn:
         print_error(error, as_json=as_json)
         sys.exit(code_of(error))
     except OSError as error:
-        print_error(_of_the_system(error), as_json=as_json)
+        where = f"{error.filename}: " if error.filename else ""
+        print_error(Refused(f"{where}{error.strerror or error}."), as_json=as_json)
         sys.exit(Code.USAGE)
     except Exception as error:
         traceback.print_exc()
         print_error(InternalError(f"{type(error).__name__}: {error}"), as_json=as_json)
         sys.exit(Code.INTERNAL)
     sys.exit(Code.OK)
-
-
-def _of_the_system(error: OSError) -> ReelmillError:
-    from reelmill.errors import StorageDenied
-
-    where = f": {error.filename}" if error.filename else ""
-    return StorageDenied(f"{error.strerror or error}{where}.")
 
 
 def _end(number: int, _: FrameType | None) -> None:

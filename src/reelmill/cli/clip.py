@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def clip(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True, help="The videos to cut."),
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The videos to cut."),
     ],
     every: Annotated[float | None, typer.Option(help="Length of a clip in seconds; 30 by default.")] = None,
     text: Annotated[str | None, typer.Option(help="Text on every clip; none by default.")] = None,
@@ -52,7 +52,7 @@ def clip(
     """Cut videos into clips, without a server.
 
     A text can stand on each. The cuts are exact to the frame. `NAME-clips` gets the clips, a thumbnail of each,
-    manifest.json and contact-sheet.png. With --json, the manifest of each FILE is printed as one line.
+    manifest.json and contact-sheet.png. With --json, the manifest of each FILE (or its error) is one line.
 
     Example: `reelmill clip film.mp4 --every 10 --text "Summer 2026" --position bottom-right --box "#000000"`
     """
@@ -88,8 +88,9 @@ def clip_one(app: App, file: Path, target: Path, params: dict[str, Any], mode: i
     from reelmill.jobs.lifecycle import Status
     from reelmill.jobs.service import Caller
 
-    caller, content_type, sha256 = Caller(), content_type_of(file), sha256_of(file)
     with Progress(file.name, as_json=as_json) as progress:
+        progress.show(0, "Reading the file")
+        caller, content_type, sha256 = Caller(), content_type_of(file), sha256_of(file)
         begun = app.service.initiate(
             caller,
             filename=file.name,

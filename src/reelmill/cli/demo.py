@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SAMPLE = "trailer_bbb.mp4"
 SHEET = "contact-sheet.png"
-START_S = 60.0
+LOG = "server.log"
 STOP_S = 20.0
 SOUND_S = 0.025  #: sound and picture end together within this
 MADE_S = 30
@@ -77,7 +77,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix=".reelmill-", dir=out) as scratch:
         source = file or find_source(samples, Path(scratch), say)
         data = out / "data" if keep else Path(scratch) / "data"
-        with server(data) as (url, key):
+        with server(data, out / LOG) as (url, key):
             say(f"A server is at {url}.")
             from reelmill.client import Client
 
@@ -114,8 +114,12 @@ def process(
 
 
 @contextmanager
-def server(data: Path) -> Iterator[tuple[str, str]]:
-    """Run `reelmill serve` on a free port; yield its URL and a key. It is ended by its own process id."""
+def server(data: Path, kept_log: Path) -> Iterator[tuple[str, str]]:
+    """Run `reelmill serve` on a free port; yield its URL and a key. It is ended by its own process id.
+
+    kept_log: gets its log when a job fails, for that is where the reason is.
+    """
+    kept_log.unlink(missing_ok=True)
     data.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     command = [sys.executable, "-m", "reelmill.cli", "serve", "--port", "0", "--data", str(data), "--json"]
@@ -131,6 +135,11 @@ def server(data: Path) -> Iterator[tuple[str, str]]:
         )
         try:
             yield _told(process)["url"], (data / LOCAL_KEY_FILE).read_text().strip()
+        except typer.Exit:
+            log.seek(0)
+            kept_log.write_text(log.read())
+            typer.echo(f"The server's log is in {shown(kept_log)}.", err=True)
+            raise
         except _DidNotStart as error:
             process.wait(STOP_S)
             log.seek(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import av
 from reelmill.errors import OutputRejected
 
 SOUND_S = Fraction(25, 1000)  #: seconds by which sound may end off the picture: an AAC frame is 21–23 ms
+TICK_S = Fraction(1, 1_000_000)  #: seconds by which a frame's time may be off the plan
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Expected:
     height: int
     frame_count: int
     duration: Fraction  #: seconds, exact
+    ticks: Sequence[int]  #: when each frame is shown, ticks of time_base from the first frame's 0
+    time_base: Fraction  #: seconds of one tick
     has_audio: bool
 
 
@@ -46,8 +50,8 @@ class Checked:
 def check_output(path: Path, expected: Expected) -> Checked:
     """Reopen an MP4 that we wrote and compare it with the plan.
 
-    moov before mdat, size of the picture, exact number of frames, first frame at 0, duration within half a frame,
-    sound ending within 25 ms of the picture, first and last group of pictures decode. Raises OutputRejected.
+    moov before mdat, size of the picture, exact number of frames, every frame at its time, duration within
+    half a frame, sound ending within 25 ms of the picture, first and last group of pictures decode. Raises OutputRejected.
     """
     try:
         if not is_faststart(path):
@@ -64,7 +68,9 @@ def _compare(container: Any, path: Path, expected: Expected) -> Checked:
     video = container.streams.video[0]
     audio = container.streams.audio[0] if expected.has_audio else None
     base = video.time_base
-    shown: list[tuple[int, int]] = []
+    # The edit list's, exact: with B-frames a packet's own duration is that of decoding, not of showing.
+    end = (video.duration or 0) * base
+    shown: list[int] = []
     keys: list[int] = []
     sound_end = Fraction(0)
     for packet in container.demux():
@@ -73,7 +79,7 @@ def _compare(container: Any, path: Path, expected: Expected) -> Checked:
         if packet.stream is audio:
             sound_end = max(sound_end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             continue
-        shown.append((packet.pts, packet.pts + (packet.duration or 0)))
+        shown.append(packet.pts)
         if packet.is_keyframe:
             keys.append(packet.pts)
     size = video.codec_context.width, video.codec_context.height
@@ -81,10 +87,12 @@ def _compare(container: Any, path: Path, expected: Expected) -> Checked:
         raise OutputRejected(f"Its picture is {size[0]}×{size[1]}, not {expected.width}×{expected.height}.")
     if len(shown) != expected.frame_count:
         raise OutputRejected(f"It has {len(shown)} frames, not {expected.frame_count}.")
-    begin, end = min(shown)[0] * base, max(end for _, end in shown) * base
-    half = expected.duration / expected.frame_count / 2
-    if abs(begin) > half or abs(end - expected.duration) > half:
-        raise OutputRejected(f"It shows {float(begin):.3f} to {float(end):.3f} s, not 0 to {float(expected.duration):.3f}.")
+    if abs(end - expected.duration) > expected.duration / expected.frame_count / 2:
+        raise OutputRejected(f"It is {float(end):.3f} s long, not {float(expected.duration):.3f}.")
+    for number, (pts, tick) in enumerate(zip(sorted(shown), expected.ticks, strict=True)):
+        if abs(pts * base - tick * expected.time_base) > TICK_S:
+            raise OutputRejected(f"Frame {number} is shown at {float(pts * base):.6f} s, not "
+                                 f"{float(tick * expected.time_base):.6f}.")  # fmt: skip
     if audio is not None and abs(sound_end - end) > SOUND_S:
         raise OutputRejected(f"Its sound ends at {float(sound_end):.3f} s, its picture at {float(end):.3f} s.")
     _decode_ends(container, video, keys)

@@ -77,6 +77,8 @@ def expect(source: Source, plan: ClipPlan) -> Expected:
         height=height,
         frame_count=plan.end_frame - plan.start_frame,
         duration=(end - start) * source.video.time_base,
+        ticks=[tick - start for tick in source.frame_ticks()[plan.start_frame : plan.end_frame]],
+        time_base=source.video.time_base,
         has_audio=source.audio is not None,
     )
 

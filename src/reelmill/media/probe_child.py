@@ -241,6 +241,7 @@ class Index:
         self.time_base: Fraction = video.time_base
         self.ticks: array[int] = array("q")  #: pts of all frames, ascending
         self.keyframes: array[int] = array("q")  #: pts of key frames, ascending
+        self.first_key: int | None = None  #: pts, hidden or not
         self.durations: dict[int, int] = {}  #: of the frames that ended the timeline so far, by pts
         self.audio_ticks: tuple[int, int] | None = None  #: first pts, last end
 
@@ -291,14 +292,16 @@ class Index:
 
     def note(self, packet: Any) -> None:
         """Put one packet of the video stream into the index."""
-        if packet.is_discard:
-            return  # an edit list hides it: no frame comes out of it
         if packet.pts is None:
             raise Verdict("media_rejected", "Some of its frames have no time stamps.")
+        if self.first_key is None and packet.is_keyframe:
+            self.first_key = packet.pts
+        if packet.is_discard:
+            return  # an edit list hides it: others may need it, but it is never shown
+        if self.first_key is None or packet.pts < self.first_key:
+            return  # can't be decoded without the key frame that was cut off before it
         if packet.is_keyframe:
             self.keyframes.append(packet.pts)
-        if not len(self.keyframes) or packet.pts < self.keyframes[0]:
-            return  # can't be decoded without the key frame that was cut off before it
         if len(self.ticks) and packet.pts < self.ticks[-1] - BACKWARD_S / self.time_base - 64:
             raise Verdict("media_rejected", "Its time stamps jump back.")
         if len(self.ticks) >= self.limits["max_frames"]:

@@ -6,7 +6,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from reelmill.media.ffmpeg import Limits
+from PIL import Image, ImageDraw, ImageFont
+
+from reelmill.errors import ParamsInvalid
+from reelmill.media.children import Limits
+from reelmill.media.ffmpeg import input_arguments, run
+from reelmill.media.text import FONT_FILES, FONTS
+
+BACKGROUND, FOREGROUND, QUIET = "#14161A", "#F2F4F8", "#9AA3B2"
+TILE_W, GAP, CAPTION_H = 320, 16, 34
 
 
 def thumbnail(
@@ -24,7 +32,13 @@ def thumbnail(
 
     Behind the end, the last frame is taken. Returns `out`. Raises as `ffmpeg.run`.
     """
-    raise NotImplementedError
+    seek = input_arguments(str(path), "mov", seek_s=f"{at_s:.6f}" if at_s > 0 else None)
+    made = ["-frames:v", "1", "-an", "-vf", f"scale={width}:-2", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p"]
+    run(
+        ["-threads", "1", *seek, *made, "-strict", "unofficial", "-bitexact", "-f", "image2", "-update", "1", str(out)],
+        ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop,
+    )  # fmt: skip
+    return out
 
 
 def contact_sheet(items: Sequence[tuple[Path, str]], out: Path, columns: int = 5, max_tiles: int = 60) -> Path:
@@ -32,4 +46,28 @@ def contact_sheet(items: Sequence[tuple[Path, str]], out: Path, columns: int = 5
 
     items: (JPEG path, caption) in order. Returns `out`. Raises ParamsInvalid for no items.
     """
-    raise NotImplementedError
+    if not items:
+        raise ParamsInvalid("A contact sheet needs at least one picture.")
+    shown = items
+    if len(items) > max_tiles:
+        shown = [items[round(n * (len(items) - 1) / (max_tiles - 1))] for n in range(max_tiles)]
+    columns = min(columns, len(shown))
+    with Image.open(shown[0][0]) as first:
+        tile_h = max(TILE_W // 4, min(TILE_W * 2, round(TILE_W * first.height / first.width)))
+    rows = -(-len(shown) // columns)
+    sheet = Image.new("RGB", (columns * (TILE_W + GAP) + GAP, rows * (tile_h + CAPTION_H + GAP) + GAP), BACKGROUND)
+    canvas = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(str(FONTS / FONT_FILES[0]), 17)
+    for number, (path, caption) in enumerate(shown):
+        x = GAP + number % columns * (TILE_W + GAP)
+        y = GAP + number // columns * (tile_h + CAPTION_H + GAP)
+        with Image.open(path) as picture:
+            picture.thumbnail((TILE_W, tile_h))
+            sheet.paste(picture, (x + (TILE_W - picture.width) // 2, y + (tile_h - picture.height) // 2))
+        canvas.text((x + 2, y + tile_h + CAPTION_H // 2), caption, font=font, fill=FOREGROUND, anchor="lm")
+    if len(items) > len(shown):
+        canvas.text(
+            (sheet.width - GAP, sheet.height - 4), f"{len(shown)} of {len(items)}", font=font, fill=QUIET, anchor="rs"
+        )
+    sheet.save(out, "PNG")
+    return out
