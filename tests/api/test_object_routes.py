@@ -92,7 +92,9 @@ def test_a_download_carries_what_players_and_caches_need(url: str, client: httpx
     assert headers["cache-control"].startswith("private, max-age=3")
     assert headers["last-modified"].endswith("GMT")
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert headers["content-security-policy"].startswith(
+        "sandbox; default-src 'none'; img-src 'self'; media-src 'self'"
+    )
     assert headers["cross-origin-resource-policy"] == "cross-origin"
     assert headers["access-control-allow-origin"] == "*"
     assert "ETag" in headers["access-control-expose-headers"]

@@ -30,6 +30,9 @@ METHODS = "GET, HEAD, PUT, OPTIONS"
 REQUEST_HEADERS = "Content-Type, Range, If-Range, If-Match, If-None-Match, If-Modified-Since, X-Checksum-SHA256"
 EXPOSED = "ETag, Accept-Ranges, Content-Range, Content-Length, Content-Disposition, Last-Modified"
 
+# Nothing in a stored file may run or load anything; but a film or picture opened by its URL plays in the browser.
+POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+
 
 class SignedRoute(APIRoute):
     """Puts what browsers need onto every reply, errors too, whoever rendered them."""
@@ -42,7 +45,7 @@ class SignedRoute(APIRoute):
                 headers["Access-Control-Expose-Headers"] = EXPOSED
                 headers["Cross-Origin-Resource-Policy"] = "cross-origin"
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+                headers["Content-Security-Policy"] = POLICY
                 if message["status"] == 416:
                     headers["Content-Range"] = f"bytes */{scope['state']['object_size']}"
                 if message["status"] >= 400:

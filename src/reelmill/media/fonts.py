@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import ImageFont
+from PIL import ImageFont, features
 
 from reelmill.errors import ToolMissing
 
@@ -51,10 +51,12 @@ class Face:
 
 @lru_cache(maxsize=1)
 def faces() -> tuple[Face, ...]:
-    """Return all fonts, the preferred ones first. Raises ToolMissing if there is none.
+    """Return all fonts, the preferred ones first. Raises ToolMissing if there is none, or no raqm.
 
     Kept for the process: the packages' files don't change, and reading 23 tables takes a tenth of a second.
     """
+    if not features.check("raqm"):
+        raise ToolMissing("Pillow was built without raqm, which shapes text: install Pillow's own wheel.")
     found = []
     for package in PACKAGES:
         spec = find_spec(package)

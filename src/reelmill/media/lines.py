@@ -16,6 +16,7 @@ from reelmill.media.fonts import Face
 JOINERS = frozenset("\u200c\u200d\u200e\u200f\u00ad\u2060")  #: need no glyph, change how others look
 STRONG_RIGHT = frozenset({"R", "AL"})
 NO_LINE_START = frozenset("、。，．・：；？！）」』】〕〉》ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}»”’%")
+NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 NO_LINE_END = frozenset("（「『【〔〈《([{«“‘")
 
 
@@ -161,11 +162,14 @@ def words(line: str) -> list[str]:
 
 
 def _may_break(before: str, after: str) -> bool:
-    wide = {unicodedata.east_asian_width(before), unicodedata.east_asian_width(after)} & {"W", "F"}
-    if not wide or after in " \u3000" or after in NO_LINE_START or before in NO_LINE_END:
+    if not (_stands_alone(before) or _stands_alone(after)) or after in " \u3000" or after in NO_LINE_START or before in NO_LINE_END:
         return False
-    return not (_is_emoji(before) or _is_emoji(after))
+    return True
 
 
-def _is_emoji(char: str) -> bool:
-    return ord(char) >= 0x1F000 and ord(char) < 0x20000
+def _stands_alone(char: str) -> bool:
+    """Return whether lines may be broken at any such letter: its script writes no spaces between words.
+
+    Thai, Lao, Khmer and Myanmar should be broken by a dictionary; at a letter is what is left without one.
+    """
+    return unicodedata.category(char) == "Lo" and unicodedata.name(char, "").startswith(NO_SPACES)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal, get_args
 
-import manimgx_fonts
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont
 
-from reelmill.errors import ParamsInvalid, TextDoesNotFit, ToolMissing
+from reelmill.errors import ParamsInvalid, TextDoesNotFit
+from reelmill.media.fonts import Face, faces
+from reelmill.media.lines import Run, clusters, is_right_to_left, missing, visual_runs, words
 
 Position = Literal[
     "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"

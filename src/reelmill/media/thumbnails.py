@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from reelmill.errors import ParamsInvalid
 from reelmill.media.children import Limits
 from reelmill.media.ffmpeg import input_arguments, run
-from reelmill.media.text import FONT_FILES, FONTS
+from reelmill.media.fonts import faces
 
 BACKGROUND, FOREGROUND, QUIET = "#14161A", "#F2F4F8", "#9AA3B2"
 TILE_W, GAP, CAPTION_H = 320, 16, 34
@@ -32,7 +33,7 @@ def thumbnail(
 
     Behind the end, the last frame is taken. Returns `out`. Raises as `ffmpeg.run`.
     """
-    seek = input_arguments(str(path), "mov", seek_s=f"{at_s:.6f}" if at_s > 0 else None)
+    seek = input_arguments(str(path), "mov", seek_s=Fraction(at_s).limit_denominator(1_000_000) if at_s > 0 else None)
     made = ["-frames:v", "1", "-an", "-vf", f"scale={width}:-2", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p"]
     run(
         ["-threads", "1", *seek, *made, "-strict", "unofficial", "-bitexact", "-f", "image2", "-update", "1", str(out)],
@@ -57,7 +58,7 @@ def contact_sheet(items: Sequence[tuple[Path, str]], out: Path, columns: int = 5
     rows = -(-len(shown) // columns)
     sheet = Image.new("RGB", (columns * (TILE_W + GAP) + GAP, rows * (tile_h + CAPTION_H + GAP) + GAP), BACKGROUND)
     canvas = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(str(FONTS / FONT_FILES[0]), 17)
+    font = faces()[0].open(17, 500)
     for number, (path, caption) in enumerate(shown):
         x = GAP + number % columns * (TILE_W + GAP)
         y = GAP + number // columns * (tile_h + CAPTION_H + GAP)
