@@ -30,7 +30,7 @@ def test_the_demo_makes_checked_clips_and_leaves_only_them(tmp_path: Path, film:
     out = tmp_path / "demo"
     clips = sorted(out.glob("clip-*.mp4"))
     assert sum(frames(clip) for clip in clips) == frames(film) == 180
-    assert f"All {len(clips)} clips are right: 180 frames" in said
+    assert f"Everything is right: {len(clips)} clips, 180 frames" in said
     assert str(out / "contact-sheet.png") in said
     with Image.open(out / "contact-sheet.png") as sheet:
         assert sheet.format == "PNG"
@@ -44,7 +44,7 @@ def test_without_a_film_the_demo_makes_one_and_says_so(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "a test film of 30 s is made" in done.stdout
-    assert "All 2 clips are right: 900 frames" in done.stdout
+    assert "Everything is right: 2 clips, 900 frames" in done.stdout
     assert {path.suffix for path in (tmp_path / "here").iterdir()} == {".mp4", ".jpg", ".json", ".png"}
 
 

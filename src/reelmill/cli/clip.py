@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reelmill.cli.options import Json
-from reelmill.cli.output import Code, code_of, known_error, print_error, print_json, shown, told
+from reelmill.cli.output import Code, code_of, counted, known_error, print_error, print_json, shown, told
 from reelmill.cli.progress import Progress
 from reelmill.cli.results import MANIFEST, clear_earlier, sha256_of
 from reelmill.errors import ParamsInvalid, ReelmillError, Stopped
@@ -75,7 +75,7 @@ def clip(
             if as_json:
                 print_json({"file": str(file), "folder": str(target), **manifest}, compact=True)
             else:
-                print(f"{len(manifest['clips'])} clips of {shown(file)} in {shown(target)}")
+                print(f"{counted(len(manifest['clips']), 'clip')} of {shown(file)} in {shown(target)}")
     raise typer.Exit(code)
 
 

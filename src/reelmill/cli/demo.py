@@ -17,7 +17,7 @@ import typer
 
 from reelmill.cli.jobs import ended, fetch, follow
 from reelmill.cli.options import LOCAL_KEY_FILE, Json
-from reelmill.cli.output import Code, print_json, print_table, shown, size_text
+from reelmill.cli.output import Code, counted, print_json, print_table, shown, size_text
 from reelmill.cli.progress import Progress
 from reelmill.cli.results import MANIFEST, clear_earlier, sha256_of
 from reelmill.errors import InternalError
@@ -99,7 +99,7 @@ def process(
     done = client.complete(begun.video_id)
     assert done.job_id is not None, "a pipeline was named"
     plan = client.plan(begun.video_id, "clips", params).plan
-    say(f"Job {done.job_id}: {done.message}. It will make {plan['clip_count']} clips.")
+    say(f"Job {done.job_id}: {done.message}. It will make {counted(plan['clip_count'], 'clip')}.")
     with Progress("job", as_json=as_json) as progress:
         status = follow(client, done.job_id, progress)
     if status.status != "completed":
@@ -312,7 +312,9 @@ def report(
         typer.secho(f"wrong: {shown(line)}", fg="red", err=True)
     if not wrong:
         frames = sum(finding.frames for finding in findings)
-        print(f"All {len(findings)} clips are right: {frames} frames, as many as the source has. {seconds:.0f} s.")
+        print(
+            f"Everything is right: {counted(len(findings), 'clip')}, {frames} frames, as many as the source. {seconds:.0f} s."
+        )
     print(f"Clips:          {shown(out.resolve())}")
     print(f"Contact sheet:  {shown((out / SHEET).resolve())}")
     if data is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reelmill.cli.options import DEFAULT_URL, Data, Json, Key, Url, connect
-from reelmill.cli.output import Code, known_error, print_error, print_json, print_table, shown, size_text
+from reelmill.cli.output import Code, counted, known_error, print_error, print_json, print_table, shown, size_text
 from reelmill.cli.progress import Progress
 from reelmill.errors import NotReady
 
@@ -123,7 +123,7 @@ def download(
         )
     else:
         total = size_text(sum(file.size for file in fetched))
-        print(f"{len(fetched)} files ({total}) in {folder}")
+        print(f"{counted(len(fetched), 'file')} ({total}) in {folder}")
 
 
 def watch(job_id: JobId, url: Url = DEFAULT_URL, api_key: Key = None, data: Data = None, as_json: Json = False) -> None:
@@ -158,7 +158,7 @@ def ended(status: JobStatus, *, as_json: bool) -> Code:
         typer.secho(f"warning: {shown(warning)}", fg="yellow", err=True)
     if status.status == "completed":
         if not as_json:
-            print(f"{status.job_id} is completed: {len(status.download_urls)} results.")
+            print(f"{status.job_id} is completed: {counted(len(status.download_urls), 'result')}.")
         return Code.OK
     if status.error is not None:
         print_error(known_error(status.error.code, status.error.detail), as_json=as_json, about=status.job_id)

@@ -121,6 +121,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         typer.secho(text, bold=line == 0)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, `1 clip` or `2 clips`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def size_text(size_bytes: int) -> str:
     """Return a size as people read it."""
     size = float(size_bytes)

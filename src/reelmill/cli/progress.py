@@ -59,4 +59,4 @@ class Progress:
         if self._silent or not (ended or message != last_message or pct - last_pct >= LINE_EVERY_PCT):
             return
         self._told = (pct, message)
-        print(f"{self._label}  {pct:3.0f} %  {message}".rstrip(), file=sys.stderr, flush=True)
+        print(f"{self._label}  {int(pct):3} %  {message}".rstrip(), file=sys.stderr, flush=True)

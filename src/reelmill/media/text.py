@@ -69,24 +69,6 @@ class Picture:
     height: int
 
 
-LONGEST_TEXT = 5000
-LINE_HEIGHT = 1.25  # of the font size
-SHRINK = 0.94  # the font's next size, when the text doesn't fit
-COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
-BREAK_ANYWHERE = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
-
-FONTS: Final = Path(manimgx_fonts.__file__).parent
-FONT_FILES: Final = (
-    "NotoSans[wght].ttf", "NotoSansArabic[wght].ttf", "NotoSansHebrew[wght].ttf", "NotoSansDevanagari[wght].ttf",
-    "NotoSansThai[wght].ttf", "NotoSansBengali[wght].ttf", "NotoSansTamil[wght].ttf", "NotoSansTelugu[wght].ttf",
-    "NotoSansGujarati[wght].ttf", "NotoSansGurmukhi[wght].ttf", "NotoSansKannada[wght].ttf",
-    "NotoSansMalayalam[wght].ttf", "NotoSansOriya[wght].ttf", "NotoSansSinhala[wght].ttf", "NotoSansGeorgian[wght].ttf",
-    "NotoSansArmenian[wght].ttf", "NotoSansEthiopic[wght].ttf", "NotoSansKhmer[wght].ttf", "NotoSansLao[wght].ttf",
-    "NotoSansMyanmar[wght].ttf", "NotoSansSymbols[wght].ttf", "NotoEmoji[wght].ttf",
-)  # fmt: skip
-"""Tried in this order for each character."""
-
-
 def layout(text: str, style: TextStyle, width: int, height: int) -> Layout:
     """Break a text into lines for a picture of width × height pixels.
 
