@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import servers
 
+import servers
 from reelmill.stores.migrate import upgrade
 from reelmill.stores.sql import SqlStore, open_store
 

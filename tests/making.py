@@ -183,5 +183,9 @@ def db_clock(store: SqlStore, back_s: float = 0.0) -> str:
 
 def db_now(store: SqlStore) -> datetime:
     (row,) = query(store, f"SELECT {db_clock(store)} AS t")
-    stamp = row["t"]
+    return to_moment(row["t"])
+
+
+def to_moment(stamp: datetime | str) -> datetime:
+    """A stamp as a raw query returns it: text on SQLite."""
     return (stamp if isinstance(stamp, datetime) else datetime.fromisoformat(stamp)).astimezone(UTC)

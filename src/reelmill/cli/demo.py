@@ -17,7 +17,7 @@ import typer
 
 from reelmill.cli.jobs import ended, fetch, follow
 from reelmill.cli.options import LOCAL_KEY_FILE, Json
-from reelmill.cli.output import Code, counted, print_json, print_table, shown, size_text
+from reelmill.cli.output import Code, counted, print_json, print_table, print_warnings, shown, size_text
 from reelmill.cli.progress import Progress
 from reelmill.cli.results import MANIFEST, clear_earlier, sha256_of
 from reelmill.errors import InternalError
@@ -104,6 +104,8 @@ def process(
         status = follow(client, done.job_id, progress)
     if status.status != "completed":
         raise typer.Exit(ended(status, as_json=as_json))
+    if not as_json:
+        print_warnings(status.warnings)
     say("Downloading by signed URLs …")
     clear_earlier(out, set())
     with Progress("download", as_json=as_json) as progress:
@@ -309,12 +311,11 @@ def report(
     print_table(head, rows)
     print()
     for line in wrong:
-        typer.secho(f"wrong: {shown(line)}", fg="red", err=True)
+        typer.secho(f"wrong: {shown(line)}", fg="red")
     if not wrong:
         frames = sum(finding.frames for finding in findings)
-        print(
-            f"Everything is right: {counted(len(findings), 'clip')}, {frames} frames, as many as the source. {seconds:.0f} s."
-        )
+        clips = counted(len(findings), "clip")
+        print(f"Everything is right: {clips}, {frames} frames, as many as the source has. It took {seconds:.0f} s.")
     print(f"Clips:          {shown(out.resolve())}")
     print(f"Contact sheet:  {shown((out / SHEET).resolve())}")
     if data is not None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reelmill.cli.options import DEFAULT_URL, Data, Json, Key, Url, connect
-from reelmill.cli.output import Code, counted, known_error, print_error, print_json, print_table, shown, size_text
+from reelmill.cli.output import (
+    Code,
+    counted,
+    known_error,
+    print_error,
+    print_json,
+    print_table,
+    print_warnings,
+    shown,
+    size_text,
+)
 from reelmill.cli.progress import Progress
 from reelmill.errors import NotReady
 
@@ -146,7 +156,7 @@ def follow(client: Client, job_id: str, progress: Progress, *, as_json: bool = F
     """Show a job's events until it ends; return its status then. as_json: print each event as a line."""
     for event in client.events(job_id):
         if event.type == "progress":
-            progress.show(event.data["progress_pct"], f"{event.data['status']}: {event.data['message']}".rstrip(": "))
+            progress.show(event.data["progress_pct"], event.data["message"])
         if as_json:
             print_json({"type": event.type, "seq": event.seq, **event.data}, compact=True)
     return client.status(job_id)
@@ -154,8 +164,8 @@ def follow(client: Client, job_id: str, progress: Progress, *, as_json: bool = F
 
 def ended(status: JobStatus, *, as_json: bool) -> Code:
     """Say how a job ended; return the exit code."""
-    for warning in [] if as_json else status.warnings:
-        typer.secho(f"warning: {shown(warning)}", fg="yellow", err=True)
+    if not as_json:
+        print_warnings(status.warnings)
     if status.status == "completed":
         if not as_json:
             print(f"{status.job_id} is completed: {counted(len(status.download_urls), 'result')}.")

@@ -100,6 +100,11 @@ def print_error(error: ReelmillError, *, as_json: bool, about: str = "") -> None
             typer.echo(shown(text), err=True)
 
 
+def print_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        typer.secho(f"warning: {shown(warning)}", fg="yellow", err=True)
+
+
 def shown(text: object) -> str:
     """Return a text that can't steer the terminal: names and messages may be anybody's."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

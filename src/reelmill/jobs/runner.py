@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shlex
 import shutil
 import socket
 import threading
@@ -59,7 +60,8 @@ def decide(error: BaseException, step: Step, policy: WorkPolicy, *, draining: bo
     jitter: 0–1, spreads retries that failed together.
     """
     extra = getattr(error, "extra", {})
-    command, stderr = extra.get("command"), extra.get("stderr")
+    argv, stderr = extra.get("command"), extra.get("stderr")
+    command = shown_command(argv) if argv else None
     match error:
         case StaleAttempt():
             return None
@@ -314,7 +316,7 @@ class StepWork:
                 self._check()
 
     def command(self, argv: Sequence[str]) -> None:
-        self._commands.append(" ".join(_quoted(word) for word in argv))
+        self._commands.append(shown_command(argv))
 
     def commands(self) -> str | None:
         """Return the recorded commands, a line each."""
@@ -358,10 +360,9 @@ class StepWork:
             raise Stopped
 
 
-def _quoted(word: str) -> str:
-    """Quote a word for reading and pasting; a signed URL loses its query, which is a secret."""
-    shown = word.split("?", 1)[0] if word.startswith(("http://", "https://")) else word
-    return f"'{shown}'" if not shown or any(c in shown for c in " ;&|<>()[]*?$'\"\\") else shown
+def shown_command(argv: Sequence[str]) -> str:
+    """Return a command to read and to paste; signed URLs lose their queries, which are secrets."""
+    return shlex.join(w.split("?", 1)[0] if w.startswith(("http://", "https://")) else w for w in argv)
 
 
 def _sha256(path: Path) -> str:

@@ -51,7 +51,8 @@ def check_output(path: Path, expected: Expected) -> Checked:
     """Reopen an MP4 that we wrote and compare it with the plan.
 
     moov before mdat, size of the picture, exact number of frames, every frame at its time, duration within
-    half a frame, sound ending within 25 ms of the picture, first and last group of pictures decode. Raises OutputRejected.
+    half a frame, sound ending within 25 ms of the picture, first and last group of pictures decode.
+    Raises OutputRejected.
     """
     try:
         if not is_faststart(path):
@@ -64,7 +65,8 @@ def check_output(path: Path, expected: Expected) -> Checked:
 
 def _compare(container: Any, path: Path, expected: Expected) -> Checked:
     if len(container.streams.video) != 1 or len(container.streams.audio) != int(expected.has_audio):
-        raise OutputRejected(f"It has {len(container.streams.video)} picture and {len(container.streams.audio)} sound streams.")
+        count = len(container.streams.video), len(container.streams.audio)
+        raise OutputRejected(f"It has {count[0]} picture and {count[1]} sound streams.")
     video = container.streams.video[0]
     audio = container.streams.audio[0] if expected.has_audio else None
     base = video.time_base

@@ -100,7 +100,8 @@ def supervise(
         raise ResourceLimit(f"{Path(argv[0]).name} reached its limit of {used}.", stderr=ended.stderr_tail)
     # ffmpeg takes SIGXCPU for a polite request and may still be at work when SIGKILL follows.
     if ended.status != 0 and limits.cpu_s and ended.cpu_s >= limits.cpu_s - 0.1:
-        raise ResourceLimit(f"{Path(argv[0]).name} used {ended.cpu_s:.0f} s of processor time.", stderr=ended.stderr_tail)
+        used = f"{ended.cpu_s:.0f} s of processor time"
+        raise ResourceLimit(f"{Path(argv[0]).name} used {used}.", stderr=ended.stderr_tail)
     return ended
 
 

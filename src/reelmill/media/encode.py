@@ -21,7 +21,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 EXACT_SEEK = frozenset({"mov", "matroska"})  #: these land on the very key frame that is asked for
 SEEK_MARGIN_S = Fraction(1)  #: the others are sent this much earlier
 PREROLL_S = Fraction(1, 2)  #: sound that is decoded before the clip: the codec's overlap, and rough seeks
-FINEST = 500_000  #: ticks a second up to which the overlay filter keeps ticks exact; above, it rounds to microseconds
+SCALING = "flags=bicubic+accurate_rnd+bitexact"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def clip_arguments(location: str, source: Source, plan: ClipPlan, output: Path) 
         "-fps_mode", "passthrough", "-enc_time_base:v", f"{base.numerator}/{base.denominator}",
         "-video_track_timescale", str(base.denominator), *_colors(source),
         # The last frame is shown until the next clip begins, whatever its packet in the source says.
-        "-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{_last(source, plan) - start})\\,{_last_for(source, plan)}\\,DURATION)",
+        "-bsf:v", _last_shown(source, plan, start, end),
         "-c:a", "aac", "-b:a", f"{settings.audio_kbps}k",
         # A hard stop; the filters have cut before. (-frames:v would also cut the sound's last packet off.)
         "-t", microseconds((end - start) * base + 1),
@@ -162,12 +162,10 @@ def _origin(source: Source) -> Fraction:
     return source.video.start_tick * source.video.time_base
 
 
-def _last(source: Source, plan: ClipPlan) -> int:
-    return source.frame_ticks()[plan.end_frame - 1]
-
-
-def _last_for(source: Source, plan: ClipPlan) -> int:
-    return _ticks(source, plan)[1] - _last(source, plan)
+def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
+    """Return the packet filter that lets the last frame be shown until the clip's end."""
+    last = source.frame_ticks()[plan.end_frame - 1]
+    return f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{last - start})\\,{end - last}\\,DURATION)"
 
 
 def _picture_seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
@@ -190,11 +188,11 @@ def _picture_graph(source: Source, plan: ClipPlan, start: int, end: int) -> str:
     steps.append(r"select=isnan(prev_selected_pts)+gt(pts\,prev_selected_pts)")
     color = _matrix(source)
     if _square(source) != (video.width, video.height):
-        steps.append(f"scale=w={width}:h={height}:flags=bicubic+accurate_rnd+bitexact")
+        steps.append(f"scale=w={width}:h={height}:{SCALING}")
     elif (width, height) != (video.width, video.height):
         steps.append(f"crop={width}:{height}:0:0:exact=1")
     if _is_rgb(video.pixel_format):
-        steps.append(f"scale=out_color_matrix={color}:out_range=tv:flags=bicubic+accurate_rnd+bitexact")
+        steps.append(f"scale=out_color_matrix={color}:out_range=tv:{SCALING}")
     steps += ["format=yuv420p", "setsar=1"]
     return f"[0:{source.video_index}]{','.join(steps)}[{'plain' if plan.picture else 'picture'}]"
 
@@ -202,7 +200,7 @@ def _picture_graph(source: Source, plan: ClipPlan, start: int, end: int) -> str:
 def _overlay_graph(picture: Picture, source: Source, number: int) -> str:
     """Return the filters that put the picture of input `number` on top; it is converted once."""
     base = source.video.time_base
-    prepared = f"scale=out_color_matrix={_matrix(source)}:out_range={_range(source)}:flags=bicubic+accurate_rnd+bitexact"
+    prepared = f"scale=out_color_matrix={_matrix(source)}:out_range={_range(source)}:{SCALING}"
     return (
         f"[{number}:0]{prepared},format=yuva420p,settb={base.numerator}/{base.denominator}[text];"
         f"[plain][text]overlay=x={picture.x}:y={picture.y}:format=yuv420:eof_action=repeat[picture]"

@@ -20,7 +20,7 @@ from reelmill.media.probe_child import DEMUXERS
 OLDEST = (8, 1, 3)  #: older ones have known holes in playlist handling
 MAX_PIXELS = 8192 * 8192  #: of any picture that is decoded
 #: What is not the cause of a failure though it is said last.
-CHATTER = re.compile(r"^(conversion failed|exiting|error while filtering|task finished|terminating thread)", re.IGNORECASE)
+CHATTER = re.compile("(conversion failed|exiting|error while filtering|task finished|terminating)", re.IGNORECASE)
 SPEAKER = re.compile(r"^(\[[^\]]*\]\s*)+")  #: "[libx264 @ 0x55…] "
 POLITE = 255  #: ffmpeg's status after SIGTERM or SIGINT, and of EPERM, about which it says a line
 

@@ -41,7 +41,7 @@ class Face:
             axes = font.get_variation_axes()
         except OSError:
             return font  # has one weight only
-        wanted = []
+        wanted: list[float] = []
         for axis in axes:
             least, usual, most = axis["minimum"] or 0, axis["default"] or 0, axis["maximum"] or 0
             wanted.append(min(max(weight, least), most) if axis["name"] == b"Weight" else usual)

@@ -34,7 +34,7 @@ def main() -> None:
     if memory:
         limit(resource.RLIMIT_AS, memory, memory)
     try:
-        os.execv(program[0], program)
+        os.execv(program[0], program)  # noqa: S606
     except OSError as problem:
         os.write(2, (problem.strerror or "unknown error").encode())
         os._exit(NOT_STARTED)

@@ -1,7 +1,8 @@
 """A line of text as runs: each in one font and one direction, in the order in which they are seen.
 
-Within a run HarfBuzz and FriBiDi (raqm) shape and order. Between runs, as a line may need several fonts, the rules
-W, N and L2 of the Unicode bidirectional algorithm (UAX #9) are followed for one level of embedding.
+Within a run HarfBuzz and FriBiDi (raqm) shape and order. Between runs, as a line may need several fonts, rules
+W1, W4, W5, W7, N1, N2 and L2 of the Unicode bidirectional algorithm (UAX #9) are followed for text without
+explicit embedding.
 """
 
 from __future__ import annotations
@@ -53,32 +54,58 @@ def is_right_to_left(text: str) -> bool:
 
 def visual_runs(line: str, fonts: Sequence[Face], base: bool) -> list[Run]:
     """Return a line's runs from left to right. base: the paragraph runs from right to left."""
-    pieces = _by_font(line, fonts)
-    sides = [_side(text) for text, _ in pieces]
-    runs: list[Run] = []
-    for n, (text, face) in enumerate(pieces):
-        side = base if sides[n] is None else bool(sides[n])
-        follows = next((later for later in sides[n + 1 :] if later is not None), base)
-        if side != base and follows != side:
-            # What stands between the directions belongs to the paragraph's (rule N2).
-            kept = len(text) - len(_neutral_end(text))
-            runs.append(Run(text[:kept], face, side))
-            if text[kept:]:
-                runs.append(Run(text[kept:], face, base))
+    runs: list[tuple[Run, int]] = []
+    face: Face | None = None
+    for char, level in zip(line, levels(line, base), strict=True):
+        face = _face(char, face, fonts)
+        if runs and runs[-1][0].face is face and runs[-1][1] == level:
+            runs[-1] = Run(runs[-1][0].text + char, face, level == 1), level
         else:
-            runs.append(Run(text, face, side))
-    return _reordered(runs, base)
+            runs.append((Run(char, face, level == 1), level))
+    return _reordered(runs)
 
 
-def _by_font(line: str, fonts: Sequence[Face]) -> list[tuple[str, Face]]:
-    pieces: list[tuple[str, Face]] = []
-    for char in line:
-        face = _face(char, pieces[-1][1] if pieces else None, fonts)
-        if pieces and pieces[-1][1] is face:
-            pieces[-1] = (pieces[-1][0] + char, face)
+def levels(line: str, base: bool) -> list[int]:
+    """Return each character's embedding level: 0 left to right, 1 right to left, 2 left to right within that."""
+    kinds = _numbers([unicodedata.bidirectional(char) or "L" for char in line], base)
+    found: list[int | None] = []
+    for kind, char in zip(kinds, line, strict=True):
+        if kind == "NSM" or is_invisible(char):
+            found.append(found[-1] if found else None)  # W1: a mark is as its letter
         else:
-            pieces.append((char, face))
-    return pieces
+            found.append({"L": 2 * base, "EN": 2, "R": 1, "AL": 1, "AN": 1}.get(kind))
+    return _neutrals(found, int(base))
+
+
+def _numbers(kinds: list[str], base: bool) -> list[str]:
+    """Return the kinds with numbers settled: separators and signs join them (W4, W5); after left-to-right letters
+    they are as those (W7)."""
+    for n, kind in enumerate(kinds):
+        around = kinds[n - 1 : n] + kinds[n + 1 : n + 2]
+        if (kind in {"CS", "ES"} and around == ["EN", "EN"]) or (kind == "ET" and "EN" in around):
+            kinds[n] = "EN"
+    strong = "R" if base else "L"
+    for n, kind in enumerate(kinds):
+        if kind in {"L", "R", "AL"}:
+            strong = kind
+        elif kind == "EN" and strong == "L":
+            kinds[n] = "L"
+    return kinds
+
+
+def _neutrals(found: list[int | None], base: int) -> list[int]:
+    """Return the levels with punctuation settled: between equals as those, else as the paragraph (N1, N2)."""
+    settled: list[int] = []
+    for n, level in enumerate(found):
+        if level is not None:
+            settled.append(level)
+            continue
+        before = next((told for told in reversed(found[:n]) if told is not None), base)
+        after = next((told for told in found[n + 1 :] if told is not None), base)
+        # A number among right-to-left letters counts as one of them here; between left-to-right words it doesn't.
+        sides = {1 if side == 2 and not base else side for side in (before, after)}
+        settled.append(sides.pop() if len(sides) == 1 else base)
+    return settled
 
 
 def _face(char: str, before: Face | None, fonts: Sequence[Face]) -> Face:
@@ -93,37 +120,18 @@ def _face(char: str, before: Face | None, fonts: Sequence[Face]) -> Face:
     return next((face for face in fonts if ord(char) in face.covers), before or fonts[0])
 
 
-def _side(text: str) -> bool | None:
-    """Return whether a run goes from right to left; None if nothing in it says so. Numbers go from left to right."""
-    for char in text:
-        kind = unicodedata.bidirectional(char)
-        if kind in STRONG_RIGHT or kind == "AN":
-            return True
-        if kind in {"L", "EN"}:
-            return False
-    return None
-
-
-def _neutral_end(text: str) -> str:
-    kept = len(text)
-    while kept and unicodedata.bidirectional(text[kept - 1]) in {"WS", "ON", "CS", "ES", "ET", "B", "S"}:
-        kept -= 1
-    return text[kept:]
-
-
-def _reordered(runs: list[Run], base: bool) -> list[Run]:
-    """Return runs in visual order (rule L2 for two levels)."""
-    levels = [int(base) if run.right_to_left == base else int(base) + 1 for run in runs]
+def _reordered(runs: list[tuple[Run, int]]) -> list[Run]:
+    """Return runs in the order in which they are seen (L2)."""
     order = list(range(len(runs)))
     for level in (2, 1):
         start = 0
         while start < len(order):
             end = start
-            while end < len(order) and levels[order[end]] >= level:
+            while end < len(order) and runs[order[end]][1] >= level:
                 end += 1
             order[start:end] = reversed(order[start:end])
             start = max(end, start + 1)
-    return [runs[n] for n in order]
+    return [runs[n][0] for n in order]
 
 
 def clusters(text: str) -> Iterator[str]:
@@ -162,9 +170,9 @@ def words(line: str) -> list[str]:
 
 
 def _may_break(before: str, after: str) -> bool:
-    if not (_stands_alone(before) or _stands_alone(after)) or after in " \u3000" or after in NO_LINE_START or before in NO_LINE_END:
+    if after in " \u3000" or after in NO_LINE_START or before in NO_LINE_END:
         return False
-    return True
+    return _stands_alone(before) or _stands_alone(after)
 
 
 def _stands_alone(char: str) -> bool:

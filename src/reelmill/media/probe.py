@@ -53,7 +53,7 @@ class ProbeLimits:
     max_streams: int = 64
     max_frames: int = 10_000_000
     verdict_s: float = 15.0  #: wall seconds to open the file and decode one frame
-    bytes_per_s: int = 20_000_000  #: the slowest reading that is waited for: the demux pass gets verdict_s + size / this
+    bytes_per_s: int = 20_000_000  #: the slowest reading that is waited for: all gets verdict_s + size / this
     deadline_s: float = 3600.0  #: wall seconds for all of it, whatever the file's size
     cpu_s: int = 600  #: processor seconds of the child
     memory_bytes: int = 2 << 30  #: address space of the child
@@ -131,9 +131,9 @@ class Source:
     def to_json(self) -> dict[str, Any]:
         """Return a plain JSON object (fractions as "30000/1001"); `from_json` takes it back."""
         data = {field.name: getattr(self, field.name) for field in fields(self)}
-        video = {name: str(value) if isinstance(value, Fraction) else value for name, value in asdict(self.video).items()}
+        video = asdict(self.video).items()
         return data | {
-            "video": video,
+            "video": {name: str(value) if isinstance(value, Fraction) else value for name, value in video},
             "audio": None if self.audio is None else asdict(self.audio),
             "duration_s": self.duration_s,
         }
@@ -168,9 +168,7 @@ def probe(
     return Source.from_json(said["source"])
 
 
-def _ask(
-    location: str, scratch: Path, limits: ProbeLimits, stop: threading.Event | None
-) -> dict[str, Any] | None:
+def _ask(location: str, scratch: Path, limits: ProbeLimits, stop: threading.Event | None) -> dict[str, Any] | None:
     """Return what the child says, None if it was killed by a signal."""
     url = is_url(location)
     asked = {

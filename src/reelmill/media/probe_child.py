@@ -101,9 +101,8 @@ def examine(location: str, limits: dict[str, Any], ca_file: str | None) -> dict[
     if ca_file:
         options |= {"ca_file": ca_file, "tls_verify": "1"}
     try:
-        with av.open(
-            location if url else f"file:{location}", format=demuxer, container_options=options, metadata_errors="replace"
-        ) as container:
+        name = location if url else f"file:{location}"
+        with av.open(name, format=demuxer, container_options=options, metadata_errors="replace") as container:
             budget_s = limits["verdict_s"] + (size or 10 << 30) / limits["bytes_per_s"]
             return Examination(container, limits, demuxer, size).source(budget_s, url)
     except av.FFmpegError as problem:
@@ -242,6 +241,7 @@ class Index:
         self.ticks: array[int] = array("q")  #: pts of all frames, ascending
         self.keyframes: array[int] = array("q")  #: pts of key frames, ascending
         self.first_key: int | None = None  #: pts, hidden or not
+        self.last_dts: int | None = None
         self.durations: dict[int, int] = {}  #: of the frames that ended the timeline so far, by pts
         self.audio_ticks: tuple[int, int] | None = None  #: first pts, last end
 
@@ -266,7 +266,7 @@ class Index:
             raise Verdict("not_a_video", "No frame of it can be decoded.")
         self.settle()
         if any(seen != tick for seen, tick in zip(shown, self.ticks, strict=False)):
-            raise Verdict("media_rejected", "The time stamps of its frames aren't those that its pictures are shown at.")
+            raise Verdict("media_rejected", "Its time stamps aren't those at which its pictures are shown.")
         return first
 
     def packets(self, container: Any, url: bool) -> Iterator[Any]:
@@ -302,8 +302,11 @@ class Index:
             return  # can't be decoded without the key frame that was cut off before it
         if packet.is_keyframe:
             self.keyframes.append(packet.pts)
-        if len(self.ticks) and packet.pts < self.ticks[-1] - BACKWARD_S / self.time_base - 64:
-            raise Verdict("media_rejected", "Its time stamps jump back.")
+        if packet.dts is not None:
+            # Times of showing jump about as frames are reordered; times of decoding only ever rise.
+            if self.last_dts is not None and packet.dts < self.last_dts - BACKWARD_S / self.time_base:
+                raise Verdict("media_rejected", "Its time stamps jump back.")
+            self.last_dts = packet.dts
         if len(self.ticks) >= self.limits["max_frames"]:
             raise Verdict("media_rejected", f"It has more than {self.limits['max_frames']} frames.")
         self.ticks.append(packet.pts)
@@ -336,14 +339,14 @@ class Index:
     def last_duration(self) -> int:
         """Return how long the last frame is shown, ticks ≥ 1: as its packet says, else as frames are on average."""
         told = self.durations.get(self.ticks[-1], 0)
-        usual = max(1, round(1 / (self.rate()[0] * self.time_base)))
+        usual: int = max(1, round(1 / (self.rate()[0] * self.time_base)))
         # A packet may say anything; what is plain nonsense is not believed.
-        return told if 0 < told <= max(usual * 100, 10 / self.time_base) else usual
+        return told if 0 < told <= max(usual * 100, round(10 / self.time_base)) else usual
 
     def rate(self) -> tuple[Fraction, bool]:
         """Return frames a second and whether they vary by more than the rounding to a tick."""
         count = len(self.ticks) - 1
-        declared = [rate for rate in (self.stream.guessed_rate, self.stream.average_rate) if rate]
+        declared: list[Fraction] = [rate for rate in (self.stream.guessed_rate, self.stream.average_rate) if rate]
         if count == 0:
             return (declared[0] if declared and declared[0] <= 1000 else Fraction(25)), False
         for rate in declared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -83,16 +83,12 @@ def layout(text: str, style: TextStyle, width: int, height: int) -> Layout:
     least = max(1, math.ceil(side * style.min_size_pct / 100))
     most = max(least, round(side * style.size_pct / 100))
     for may_tear in (False, True):
-        size = _largest(lambda px: _Setting(style, px, width, height).set(paragraphs, may_tear) is not None, least, most)
-        if size is None:
-            continue
-        setting = _Setting(style, size, width, height)
-        lines = setting.set(paragraphs, may_tear)
-        assert lines is not None
-        return setting.placed(lines)
+        fitting = _largest(style, width, height, paragraphs, may_tear, least, most)
+        if fitting is not None:
+            return fitting
     raise TextDoesNotFit(
-        f"The text of {len(text)} characters doesn't fit into {width}×{height} pixels, even at {style.min_size_pct:g} % "
-        f"({least} pixels high)."
+        f"The text of {len(text)} characters doesn't fit into {width}×{height} pixels, even at "
+        f"{style.min_size_pct:g} % ({least} pixels high)."
     )
 
 
@@ -152,16 +148,25 @@ def _check_style(style: TextStyle) -> None:
             raise ParamsInvalid(f"{name} must look like #RRGGBB, not {color[:20]!r}.")
 
 
-def _largest(fits: Callable[[int], bool], least: int, most: int) -> int | None:
-    """Return the largest number in [least, most] that fits, by bisection; None if not even the least does."""
-    if fits(most):
-        return most
-    if not fits(least):
-        return None
-    while most - least > 1:
+def _largest(
+    style: TextStyle, width: int, height: int, paragraphs: Sequence[str], may_tear: bool, least: int, most: int
+) -> Layout | None:
+    """Return the layout with the largest font in [least, most] pixels that fits, by bisection; None if none does."""
+
+    def tried(size: int) -> Layout | None:
+        setting = _Setting(style, size, width, height)
+        lines = setting.set(paragraphs, may_tear)
+        return None if lines is None else setting.placed(lines)
+
+    best = tried(most)
+    if best is not None or least == most:
+        return best
+    best = tried(least)
+    while best is not None and most - least > 1:
         middle = (least + most) // 2
-        least, most = (middle, most) if fits(middle) else (least, middle)
-    return least
+        fitting = tried(middle)
+        least, most, best = (middle, most, fitting) if fitting is not None else (least, middle, best)
+    return best
 
 
 class _Setting:

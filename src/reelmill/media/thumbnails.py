@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from reelmill.errors import ParamsInvalid
+from reelmill.errors import OutputRejected, ParamsInvalid
 from reelmill.media.children import Limits
-from reelmill.media.ffmpeg import input_arguments, run
+from reelmill.media.ffmpeg import input_arguments, local, microseconds, run
 from reelmill.media.fonts import faces
 
 BACKGROUND, FOREGROUND, QUIET = "#14161A", "#F2F4F8", "#9AA3B2"
@@ -31,14 +31,25 @@ def thumbnail(
 ) -> Path:
     """Write the frame shown at `at_s` seconds of one of our own MP4s as a JPEG `width` pixels wide (16–4096, even).
 
-    Behind the end, the last frame is taken. Returns `out`. Raises as `ffmpeg.run`.
+    Behind the end, the last frame is taken. Returns `out`. Raises as `ffmpeg.run`,
+    and OutputRejected if there is no picture.
     """
-    seek = input_arguments(str(path), "mov", seek_s=Fraction(at_s).limit_denominator(1_000_000) if at_s > 0 else None)
-    made = ["-frames:v", "1", "-an", "-vf", f"scale={width}:-2", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p"]
+    at = Fraction(max(0.0, at_s)).limit_denominator(1_000_000)
+    # From the key frame before up to the moment, each frame replaces the one before it: the last is the one that is
+    # shown then, and behind the end the film's last.
     run(
-        ["-threads", "1", *seek, *made, "-strict", "unofficial", "-bitexact", "-f", "image2", "-update", "1", str(out)],
+        [
+            *input_arguments(str(path), "mov", seek_s=at, options=["-an", "-threads", "1"]), "-copyts",
+            "-vf", rf"trim=end={microseconds(at + 1)},select=lte(t\,{microseconds(at)}),"
+            f"scale={width}:-2:out_range=pc,format=yuvj420p",
+            "-fps_mode", "passthrough", "-c:v", "mjpeg", "-q:v", "4", "-threads", "1", "-strict", "unofficial",
+            "-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact",
+            "-f", "image2", "-update", "1", local(out),
+        ],
         ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop,
     )  # fmt: skip
+    if not out.is_file():
+        raise OutputRejected(f"There is no picture at {at_s:g} s.")
     return out
 
 
