@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import imageio_ffmpeg
 
@@ -65,6 +68,11 @@ class Studio:
     def _sixty(self, path: Path) -> None:
         make_source(path, seconds=3, rate="60", sound=False, width=320, height=180)
 
+    def _long(self, path: Path) -> None:
+        """Ten minutes: the same five seconds again and again, the index at the beginning."""
+        source = str(self("pal.mp4"))
+        ffmpeg("-stream_loop", "119", "-i", source, "-c", "copy", "-movflags", "+faststart", str(path))
+
     def _ntsc_copy(self, path: Path) -> None:
         """The same frames in the container that the suffix names."""
         self.remuxed(path, "ntsc.mp4")
@@ -105,12 +113,16 @@ class Studio:
         whole = self("ntsc-copy.ts").read_bytes()
         path.write_bytes(whole[188 * 400 :])
 
-    def _odd(self, path: Path) -> None:
-        """Odd sides and pixels that are wider than high."""
+    def _odd(self, path: Path, shape: str = "1") -> None:
+        """Odd sides."""
         ffmpeg(
-            "-f", "lavfi", "-i", "testsrc2=size=321x181:rate=25:duration=2", "-vf", "setsar=4/3",
-            "-c:v", "libx264", "-pix_fmt", "yuv444p", str(path),
+            "-f", "lavfi", "-i", "testsrc2=size=400x300:rate=25:duration=2",
+            "-vf", f"format=yuv444p,crop=321:181,setsar={shape}", "-c:v", "libx264", "-crf", "12", str(path),
         )  # fmt: skip
+
+    def _wide(self, path: Path) -> None:
+        """Odd sides and pixels that are wider than high."""
+        self._odd(path, "4/3")
 
     def _gap(self, path: Path) -> None:
         """20 hours between two frames."""
@@ -146,3 +158,55 @@ class Studio:
             "-i", str(self("sound-only.mp4")), "-i", str(cover), "-map", "0", "-map", "1", "-c", "copy",
             "-disposition:v:0", "attached_pic", str(path),
         )  # fmt: skip
+
+
+class Served(ThreadingHTTPServer):
+    """A folder over HTTP with ranges, as object stores give them out. Counts what it sends."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sent = 0
+        super().__init__(("127.0.0.1", 0), _Ranged)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Ranged(BaseHTTPRequestHandler):
+    server: Served
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = self.server.folder / self.path.lstrip("/")
+        if self.path.startswith("/broken") or not path.is_file():
+            self.send_error(503 if self.path.startswith("/broken") else 404)
+            return
+        size = path.stat().st_size
+        first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(first), min(int(last or size - 1), size - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
+        self.send_header("Content-Length", str(end - start + 1))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                while start <= end and (block := file.read(min(65536, end - start + 1))):
+                    self.wfile.write(block)
+                    start += len(block)
+                    self.server.sent += len(block)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # ffmpeg has what it wanted

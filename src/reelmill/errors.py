@@ -322,9 +322,7 @@ class NotAVideo(UploadProblem):
     code = "not_a_video"
     what = "The uploaded file isn't a video."
     why = "No known container or no video stream was found in it, or it is damaged from the start."
-    remedy = (
-        "Play the file on your own machine first; upload a video (MP4, MOV, MKV, WebM, AVI, MPEG-TS)."
-    )
+    remedy = "Play the file on your own machine first; upload a video (MP4, MOV, MKV, WebM, AVI, MPEG-TS)."
 
 
 class MediaRejected(UploadProblem):

@@ -30,6 +30,7 @@ from reelmill.pipelines.base import Toolbox
 from reelmill.settings import Settings
 from reelmill.stores import migrate
 from reelmill.stores.access import SqlAccess
+from reelmill.stores.engine import open_engine
 from reelmill.stores.sql import SqlStore, open_store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill")
@@ -91,7 +92,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = DataLock(settings.data / "lock") if settings.embedded else None
-    migrate.upgrade(settings.database)
+    _bring_up_to_date(settings, lock)
     pipelines = load_pipelines(toolbox(settings))
     objects = open_objects(settings, base_url)
     dispatcher = InlineDispatcher()
@@ -155,6 +156,26 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         feed=feed,
         lock=lock,
     )
+
+
+def open_access(settings: Settings) -> SqlAccess:
+    """Return the keys alone, without pipelines and workers; also beside a running server."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    _bring_up_to_date(settings, DataLock(settings.data / "lock") if settings.embedded else None)
+    return SqlAccess(open_engine(settings.database))
+
+
+def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:
+    """Upgrade the schema if it is behind; that of an embedded server never under its feet. Raises DataFolderLocked."""
+    if lock is not None and migrate.current(settings.database) == migrate.head():
+        return
+    if lock is not None:
+        lock.take()
+    try:
+        migrate.upgrade(settings.database)
+    finally:
+        if lock is not None:
+            lock.give()
 
 
 def toolbox(settings: Settings) -> Toolbox:

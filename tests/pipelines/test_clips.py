@@ -13,9 +13,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media_sources import make_source
-from samples import sample
 
+from media_sources import make_source
 from reelmill.jobs.model import Artifact, Job
 from reelmill.jobs.service import Caller
 from reelmill.media import Source, layout, output_size, run
@@ -23,6 +22,7 @@ from reelmill.pipelines.clips import TextParams
 from reelmill.pipelines.clips.pipeline import style
 from reelmill.settings import Settings
 from reelmill.wiring import App, build
+from samples import sample
 
 ME = Caller()
 TEXT = {"text": "Reelmill: «exact» to the frame", "position": "bottom", "box_color": "#102030"}
@@ -51,9 +51,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 def put(app: App, film: Path) -> str:
     """Bring a file into the store as an upload would, and complete it."""
-    begun = app.service.initiate(
-        ME, filename=film.name, size_bytes=film.stat().st_size, content_type="video/mp4"
-    )
+    begun = app.service.initiate(ME, filename=film.name, size_bytes=film.stat().st_size, content_type="video/mp4")
     copy = app.settings.data / "copy"
     copy.write_bytes(film.read_bytes())
     from reelmill.jobs.runner import _sha256

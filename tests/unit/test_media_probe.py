@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -20,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media_sources import Studio
+from media_sources import Served, Studio
 from reelmill.errors import MediaRejected, NotAVideo, ObjectMissing, ReelmillError, Stopped, StorageUnavailable
 from reelmill.media import ProbeLimits, Source, probe
 from reelmill.media.probe_child import pack, sniff, unpack
@@ -28,7 +26,7 @@ from reelmill.media.probe_child import pack, sniff, unpack
 PLAYABLE = [
     "pal.mp4", "ntsc.mp4", "sixty.mp4", "ntsc-copy.mkv", "ntsc-copy.ts", "ntsc-copy.flv", "ntsc-copy.mov", "old.avi",
     "old.mpg", "vfr.mp4", "vfr.mkv", "late-sound.mp4", "short-sound.mp4", "rotated.mp4", "edited.mp4", "joined-late.ts",
-    "odd.mp4",
+    "odd.mp4", "wide.mp4",
 ]  # fmt: skip
 
 
@@ -37,39 +35,10 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     return Studio(tmp_path_factory.getbasetemp() / "media")
 
 
-class Ranged(SimpleHTTPRequestHandler):
-    """A folder over HTTP; ranges as object stores do them. It is told to fail by the path."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if self.path.startswith("/broken"):
-            self.send_error(503)
-            return
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-        start, end = int(first), min(int(last or len(data) - 1), len(data) - 1)
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{end}/{len(data)}")
-        self.send_header("Content-Length", str(end - start + 1))
-        self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-        self.wfile.write(data[start : end + 1])
-
-
 @pytest.fixture
 def server(studio: Studio) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranged, directory=str(studio.folder))) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with Served(studio.folder) as running:
+        yield running.url
 
 
 def decoded_ticks(path: Path) -> list[int]:
@@ -110,7 +79,7 @@ def test_what_is_told_of_a_source(studio: Studio, tmp_path: Path) -> None:
 def test_rotation_and_pixel_shape_are_as_displayed(studio: Studio, tmp_path: Path) -> None:
     turned = probe(str(studio("rotated.mp4")), scratch=tmp_path).video
     assert (turned.width, turned.height, turned.rotation) == (180, 320, 270)
-    wide = probe(str(studio("odd.mp4")), scratch=tmp_path).video
+    wide = probe(str(studio("wide.mp4")), scratch=tmp_path).video
     assert (wide.width, wide.height, wide.sample_aspect) == (321, 181, Fraction(4, 3))
 
 

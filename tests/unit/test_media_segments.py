@@ -42,7 +42,7 @@ def check(ticks: list[int], end: int, base: Fraction, duration: Fraction) -> Non
 
 @pytest.mark.req("B-02")
 @UNHURRIED
-@given(rate=RATES, count=st.integers(1, 400), duration=DURATIONS, origin=st.integers(-5000, 90000))
+@given(rate=RATES, count=st.integers(1, 200), duration=DURATIONS, origin=st.integers(-5000, 90000))
 def test_constant_rates_are_cut_at_the_nearest_frames(
     rate: Fraction, count: int, duration: Fraction, origin: int
 ) -> None:

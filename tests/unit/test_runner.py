@@ -58,6 +58,11 @@ def test_an_error_that_would_come_again_fails_at_once_with_its_own_code(error: R
     assert (outcome.event, outcome.failure.code) == (StepEvent.FAIL, error.code)
 
 
+def test_a_full_disk_may_pass_but_a_defect_comes_again() -> None:
+    assert event_of(OSError(28, "No space left on device"), a_step()) is StepEvent.AGAIN
+    assert event_of(TypeError("a defect"), a_step()) is StepEvent.FAIL
+
+
 def test_crashes_are_counted_apart_from_tries_and_three_of_them_fail_the_job() -> None:
     assert event_of(ChildCrashed("SIGKILL"), a_step(tries=3, crashes=0)) is StepEvent.CRASH
     assert event_of(ChildCrashed("SIGKILL"), a_step(crashes=1)) is StepEvent.CRASH
@@ -73,10 +78,10 @@ def test_a_stopped_step_is_released_when_the_worker_drains_and_dropped_when_it_w
 
 
 def test_command_and_last_words_are_kept() -> None:
-    outcome = decide(
-        EncodeFailed("broken", command=["ffmpeg", "-i", "http://s/x?signature=s3cret"], stderr="moov atom not found"), a_step(), POLICY,
-        draining=False, jitter=0.0,
-    )  # fmt: skip
+    error = EncodeFailed(
+        "broken", command=["ffmpeg", "-i", "http://s/x?signature=s3cret"], stderr="moov atom not found"
+    )
+    outcome = decide(error, a_step(), POLICY, draining=False, jitter=0.0)
     assert outcome is not None
     assert (outcome.command, outcome.stderr) == ("ffmpeg -i http://s/x", "moov atom not found")
 

@@ -14,6 +14,9 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from reelmill import __version__
+from reelmill.jobs.feed import Feed
+from reelmill.jobs.runner import Runner
+from reelmill.jobs.sweeper import Sweeper
 from reelmill.schemas import CheckReply, HealthReply, ReadyReply
 from reelmill.stores import migrate
 from reelmill.wiring import App
@@ -83,7 +86,9 @@ def _database(app: App) -> str:
 def _schema(app: App) -> str:
     there, needed = migrate.current(app.settings.database), migrate.head()
     if there != needed:
-        raise RuntimeError(f"the schema is at {there}, this version needs {needed}: run `reelmill migrate`")
+        raise RuntimeError(
+            f"the schema is at {there}, this version needs {needed}: restart the server, it upgrades at start"
+        )
     return f"at {there}"
 
 
@@ -100,8 +105,8 @@ def _storage(app: App) -> str:
 
 
 def _workers(app: App) -> str:
-    threads = app.runner._threads
-    dead = [thread.name for thread in threads if not thread.is_alive()]
-    if dead or len(threads) < app.settings.workers:
-        raise RuntimeError(f"workers that aren't alive: {', '.join(dead) or 'all, they were not started'}")
+    parts: dict[str, Runner | Sweeper | Feed] = {"workers": app.runner, "sweeper": app.sweeper, "feed": app.feed}
+    dead = [name for name, part in parts.items() if not part.alive()]
+    if dead:
+        raise RuntimeError(f"not at work: {', '.join(dead)}")
     return f"{app.settings.workers} alive"

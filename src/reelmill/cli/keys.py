@@ -105,15 +105,15 @@ def access(data: Path | None) -> Iterator[AccessStore]:
 
     settings = read_settings(data=data)
     logs.configure("warning", settings.log_format)
-    platform = wiring.build(settings)
+    keys = wiring.open_access(settings)
     try:
-        yield platform.access
+        yield keys
     finally:
-        platform.store.close_engine()
+        keys.engine.dispose()
 
 
 def told(key: ApiKey) -> dict[str, Any]:
-    fields = "id name prefix scopes subject tenant created_at revoked_at last_used_at"
+    fields = "id name prefix scopes subject tenant created_at revoked_at"
     values = {name: getattr(key, name) for name in fields.split()}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 

@@ -241,7 +241,6 @@ class ApiKey:
     tenant: str
     created_at: datetime
     revoked_at: datetime | None = None
-    last_used_at: datetime | None = None
 
 
 T = TypeVar("T")

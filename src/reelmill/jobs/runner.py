@@ -78,7 +78,7 @@ def decide(error: BaseException, step: Step, policy: WorkPolicy, *, draining: bo
             retryable = error.retryable
         case _:
             failure = Failure(InternalError.code, f"{type(error).__name__}: {error}")
-            retryable = True
+            retryable = isinstance(error, OSError | MemoryError)  # any other is a defect, and will come again
     if retryable and step.tries < policy.max_retries:
         delay_s = policy.backoff_s * 2**step.tries * (1 + jitter)
         return Outcome(event=StepEvent.AGAIN, failure=failure, delay_s=delay_s, command=command, stderr=stderr)
@@ -124,6 +124,8 @@ class Runner:
 
     def stop(self) -> None:
         """Claim nothing more, give running steps `grace_s` to end, then stop and release them, uncharged."""
+        if not self._threads:
+            return  # it was never started
         self._draining.set()
         self.dispatcher.ring(len(self._threads))
         deadline = time.monotonic() + self.policy.grace_s
@@ -136,6 +138,10 @@ class Runner:
         self._ended.set()
         self._threads[-1].join(timeout=10)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def alive(self) -> bool:
+        """Return whether every worker, and the thread that keeps the leases, is at its work."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def idle(self) -> bool:
         """Return whether no step is being worked on."""

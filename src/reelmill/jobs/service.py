@@ -242,7 +242,11 @@ class Service:
         """Return what a job would make, from the code that plans it. Raises UploadNeeded, ParamsInvalid."""
         video = self.store.video(video_id, caller.tenant)
         chosen = self.pipeline(pipeline)
-        return self._previewed(chosen, self.checked(chosen, params), video.source)
+        checked = self.checked(chosen, params)
+        preview = self._previewed(chosen, checked, video.source)
+        # What would refuse the job refuses its preview too: a text that doesn't fit, for one.
+        self._first_stage(chosen, checked, video.source or {}, caller.tenant)
+        return preview
 
     def create_job(self, caller: Caller, video_id: str, pipeline: str, params: Json, *, priority: int = 0) -> Job:
         """Queue a job on an uploaded video. Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded."""

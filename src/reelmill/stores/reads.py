@@ -16,6 +16,7 @@ from reelmill.stores import rows, schema
 from reelmill.stores.engine import reading
 
 T = TypeVar("T")
+EVENT_TERMS = 250  # followed jobs in one query: SQLite takes expressions up to a depth of 1,000
 
 
 class SqlReads:
@@ -116,12 +117,17 @@ class SqlReads:
 
     @reading
     def events_after(self, tx: Connection, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
-        if not after:
-            return []
         e = schema.events
-        wanted = sa.or_(*(sa.and_(e.c.job_id == job_id, e.c.seq > seq) for job_id, seq in after.items()))
-        query = sa.select(e).where(wanted).order_by(e.c.job_id, e.c.seq).limit(limit)
-        return [rows.to_event(row) for row in tx.execute(query).mappings()]
+        found: list[JobEvent] = []
+        followed = sorted(after.items())
+        for first in range(0, len(followed), EVENT_TERMS):
+            some = followed[first : first + EVENT_TERMS]
+            wanted = sa.or_(*(sa.and_(e.c.job_id == job_id, e.c.seq > seq) for job_id, seq in some))
+            query = sa.select(e).where(wanted).order_by(e.c.job_id, e.c.seq).limit(limit - len(found))
+            found += [rows.to_event(row) for row in tx.execute(query).mappings()]
+            if len(found) >= limit:
+                break
+        return found
 
     @reading
     def still_held(self, tx: Connection, held: Sequence[Held]) -> frozenset[Held]:

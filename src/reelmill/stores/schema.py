@@ -233,7 +233,6 @@ api_keys = sa.Table(
     sa.Column("tenant", sa.String(64), nullable=False),
     sa.Column("created_at", Stamp, nullable=False),
     sa.Column("revoked_at", Stamp),
-    sa.Column("last_used_at", Stamp),
 )
 
 requests = sa.Table(

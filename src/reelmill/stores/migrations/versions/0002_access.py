@@ -23,7 +23,6 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("created_at", Stamp(), nullable=False),
         sa.Column("revoked_at", Stamp(), nullable=True),
-        sa.Column("last_used_at", Stamp(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
         sa.UniqueConstraint("sha256", name=op.f("uq_api_keys_sha256")),
     )
