@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -159,6 +160,26 @@ def complete(store: SqlStore, job: Job) -> Job:
     """Finish the steps of a one-stage job, and the job."""
     finish_open_steps(store)
     return store.apply(job.id, Event.FINISH, run=store.job(job.id).run)
+
+
+def at_once(*acts: Callable[[], Any]) -> list[Any]:
+    """Do all of it at the same moment, each in a thread; return what each returned or raised, in order."""
+    together = threading.Barrier(len(acts))
+    results: list[Any] = [None] * len(acts)
+
+    def run(number: int) -> None:
+        together.wait()
+        try:
+            results[number] = acts[number]()
+        except BaseException as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(acts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
 
 
 # ── Raw looks and changes, past the port ──────────────────────────────────────────────────────

@@ -132,6 +132,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         ),
         scratch=settings.data / "scratch",
     )
+    service.on_cancel = runner.look
     sweeper = Sweeper(
         store=store,
         access=access,

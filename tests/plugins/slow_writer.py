@@ -18,6 +18,7 @@ class Params(BaseModel):
 
     steps: int = Field(4, ge=1, le=100)
     seconds: float = Field(0.3, ge=0, le=60)
+    same_name: bool = Field(False, description="A defect to try: all files get one name.")
     size_bytes: int = Field(4096, ge=1, le=1 << 24)
 
 
@@ -35,7 +36,7 @@ class SlowWriter:
         self, stage: str, source: Json, params: Params, done: Mapping[str, Sequence[Json]], tenant: str
     ) -> list[StepSpec]:
         count = params.steps if stage == "write" else 1
-        told: dict[str, Any] = {"seconds": params.seconds, "size_bytes": params.size_bytes}
+        told: dict[str, Any] = params.model_dump(exclude={"steps"})
         if stage == "join":
             told["parts"] = [part["sha256"] for part in done["write"]]
         return [
@@ -59,8 +60,8 @@ class SlowWriter:
         path = work.scratch / "out.bin"
         block = hashlib.sha256(f"{step.kind}:{step.index}".encode()).digest()
         path.write_bytes((block * (step.params["size_bytes"] // len(block) + 1))[: step.params["size_bytes"]])
+        name = "same.bin" if step.params["same_name"] else f"{step.kind}-{step.index}.bin"
         made = work.publish(
-            path, kind=step.kind, name=f"{step.kind}-{step.index}.bin", content_type="application/octet-stream",
-            primary=step.kind == "join",
-        )  # fmt: skip
+            path, kind=step.kind, name=name, content_type="application/octet-stream", primary=step.kind == "join"
+        )
         return StepResult(output={"sha256": made.sha256}, artifacts=(made,))

@@ -207,7 +207,10 @@ class JobStore(Protocol):
         ...
 
     def release_all(self) -> int:
-        """Take back every running step, uncharged: an embedded server does it at start, under its folder's lock."""
+        """Take back every running step, uncharged, and every named lease: the caller is the only process there is.
+
+        An embedded server does it at start, under its folder's lock.
+        """
         ...
 
     def stalled(self, limit: int = 100) -> list[Job]:

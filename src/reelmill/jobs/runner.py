@@ -111,6 +111,7 @@ class Runner:
         self._works_guard = threading.Lock()
         self._draining = threading.Event()
         self._ended = threading.Event()
+        self._look = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, slots: int) -> None:
@@ -136,8 +137,13 @@ class Runner:
         for thread in self._threads[:-1]:
             thread.join(timeout=10)
         self._ended.set()
+        self._look.set()
         self._threads[-1].join(timeout=10)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def look(self) -> None:
+        """Look at once whether the running steps are still ours: one of their jobs was cancelled just now."""
+        self._look.set()
 
     def alive(self) -> bool:
         """Return whether every worker, and the thread that keeps the leases, is at its work."""
@@ -210,7 +216,17 @@ class Runner:
                 detail=str(error),
                 outcome=str(outcome.event) if outcome else "dropped",
             )
-        job = self._close(claim, outcome) if outcome is not None else None
+        job = None
+        if outcome is not None:
+            try:
+                job = self._close(claim, outcome)
+            except ReelmillError:
+                raise
+            except Exception as error:  # what the step made can't be recorded: that is its failure, not a lost lease
+                log.exception("step could not be recorded")
+                detail = f"{type(error).__name__} when the result was to be recorded; the log has the words."
+                outcome = Outcome(event=StepEvent.FAIL, failure=Failure(InternalError.code, detail))
+                job = self._close(claim, outcome)
         if job is None or outcome is None or outcome.event is not StepEvent.FINISH:
             work.discard()
         if job is None or outcome is None:
@@ -243,7 +259,9 @@ class Runner:
     def _keep_leases(self) -> None:
         """Beat, and set the stop flag of steps that aren't ours any more."""
         beaten = known = time.monotonic()
-        while not self._ended.wait(self.policy.watch_s):
+        while not self._ended.is_set():
+            self._look.wait(self.policy.watch_s)
+            self._look.clear()
             works = self._held_works()
             moment = time.monotonic()
             if not works:

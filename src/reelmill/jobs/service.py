@@ -101,6 +101,7 @@ class Service:
         self.dispatcher = dispatcher
         self.probe = probe
         self.policy = policy
+        self.on_cancel: Callable[[], None] = lambda: None  #: called after a cancel, for workers of this process
         self._completing = _KeyedLock()
 
     # ── uploads ───────────────────────────────────────────────────────────────────────────────
@@ -262,7 +263,9 @@ class Service:
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Stop a job; its workers kill their processes within seconds. Raises TransitionRefused when it has ended."""
         self.store.job(job_id, caller.tenant)
-        return self.store.apply(job_id, Event.CANCEL)
+        job = self.store.apply(job_id, Event.CANCEL)
+        self.on_cancel()
+        return job
 
     def retry(self, caller: Caller, job_id: str) -> Job:
         """Run a failed or cancelled job again from its first missing step. Raises UploadNeeded, TransitionRefused."""

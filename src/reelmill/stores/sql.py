@@ -328,6 +328,7 @@ class SqlStore(SqlReads):
 
     @writing
     def release_all(self, tx: Connection) -> int:
+        tx.execute(sa.delete(leases))  # their holders are gone too
         held = tx.execute(
             sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(steps.c.status == StepStatus.RUNNING)
         ).all()

@@ -1,0 +1,469 @@
+"""Races between real connections, and between real processes that are stopped and killed in the middle of their work."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from making import (
+    BROKEN,
+    PROBE,
+    THREE_STAGES,
+    artifact,
+    at_once,
+    claim_one,
+    done,
+    ended,
+    finish_open_steps,
+    make_job,
+    make_video,
+    make_waiting,
+    opening,
+    query,
+)
+from reelmill.errors import StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.jobs.lifecycle import PROCESSING_OF, Event, Status, StepEvent, StepStatus
+from reelmill.jobs.model import Claim, Job
+from reelmill.jobs.ports import Failure, Held
+from reelmill.stores.sql import SqlStore, open_store
+
+TESTS = Path(__file__).parents[1]
+LEGAL = (StaleAttempt, TransitionRefused)
+
+
+def unexpected(results: list[Any]) -> list[BaseException]:
+    return [result for result in results if isinstance(result, BaseException) and not isinstance(result, LEGAL)]
+
+
+def assert_sound(store: SqlStore, job_id: str) -> Job:
+    """The job, its steps, its video and its events tell one story."""
+    job = store.job(job_id)
+    steps = store.steps(job_id)
+    running = [step for step in steps if step.status is StepStatus.RUNNING]
+    assert not running or job.status is Status.RUNNING
+    if job.status is Status.COMPLETED:
+        assert {step.status for step in steps} <= {StepStatus.DONE, StepStatus.FAILED}
+        assert job.progress_pct == 100
+    video, driver = store.video_and_job(job.video_id)
+    assert driver is not None and video.processing_status is PROCESSING_OF[driver.status]
+    events = store.events_after({job_id: 0}, limit=10_000)
+    assert [event.seq for event in events] == list(range(1, job.last_seq + 1))
+    for step in steps:
+        mine = [attempt for attempt in store.attempts(job_id) if attempt.step_id == step.id]
+        assert [attempt.attempt for attempt in mine] == list(range(1, step.attempt + 1))
+        still_open = [attempt.attempt for attempt in mine if attempt.outcome is None]
+        assert still_open == ([step.attempt] if step.status is StepStatus.RUNNING else [])
+    return job
+
+
+def test_eight_workers_share_two_hundred_steps_without_doing_one_twice(store: SqlStore) -> None:
+    video_id = make_video(store).id
+    jobs = [make_job(store, n=25, video_id=video_id) for _ in range(8)]
+
+    def work() -> list[Claim]:
+        own = open_store(store.engine.url.render_as_string(hide_password=False))
+        taken: list[Claim] = []
+        try:
+            idle = 0
+            while idle < 3:
+                claims = own.claim(threading.current_thread().name, limit=3, lease_s=60)
+                idle = 0 if claims else idle + 1
+                for claim in claims:
+                    own.close(claim, done({"by": claim.worker_id}))
+                taken += claims
+        finally:
+            own.close_engine()
+        return taken
+
+    results = at_once(*[work] * 8)
+    assert unexpected(results) == []
+    taken = [claim.step.id for claims in results for claim in claims]
+    assert len(taken) == len(set(taken)) == 200
+    for job in jobs:
+        assert {(step.status, step.attempt) for step in store.steps(job.id)} == {(StepStatus.DONE, 1)}
+        assert assert_sound(store, job.id).steps_done == 25
+        started = [event for event in store.events_after({job.id: 0}) if event.type == "job.started"]
+        assert len(started) == 1
+
+
+@pytest.mark.req("D-03")
+def test_of_ten_completions_at_once_one_queues_the_job(store: SqlStore) -> None:
+    for _ in range(10):
+        video, job = make_waiting(store)
+        results = at_once(*[lambda v=video, j=job: store.uploaded(v.id, PROBE, j.id, opening(n=3))] * 10)
+        assert Counter(type(result).__name__ for result in results) == {"Job": 1, "TransitionRefused": 9}
+        assert assert_sound(store, job.id).status is Status.QUEUED
+        assert len(store.steps(job.id)) == 3
+        queued = [event for event in store.events_after({job.id: 0}) if event.type == "job.queued"]
+        assert len(queued) == 1
+
+
+@pytest.mark.req("D-02", "D-03")
+def test_an_upload_is_either_taken_or_rejected(store: SqlStore) -> None:
+    missing = Failure("upload_missing", "It isn't there.")
+    for _ in range(20):
+        video, job = make_waiting(store)
+        taken, rejected, cancelled = at_once(
+            lambda v=video, j=job: store.uploaded(v.id, PROBE, j.id, opening()),
+            lambda v=video, j=job: store.reject_upload(v.id, j.id, missing, None),
+            lambda j=job: store.apply(j.id, Event.CANCEL),
+        )
+        assert unexpected([taken, rejected, cancelled]) == []
+        now_job = assert_sound(store, job.id)
+        uploaded = store.video(video.id).upload_status == "uploaded"
+        assert uploaded == isinstance(taken, Job)
+        if isinstance(taken, Job):
+            assert now_job.status in (Status.QUEUED, Status.CANCELLED)
+            assert len(store.steps(job.id)) == 1
+        else:
+            assert now_job.status is Status.CANCELLED
+        store.apply(job.id, Event.CANCEL) if now_job.status is Status.QUEUED else None
+
+
+def test_of_two_ends_of_the_same_attempt_one_counts(store: SqlStore) -> None:
+    for outcomes in [
+        (done({"by": 0}), done({"by": 1})),
+        (done({"by": 0}), ended(StepEvent.AGAIN)),
+        (ended(StepEvent.CRASH), ended(StepEvent.AGAIN)),
+        (ended(StepEvent.FAIL), done({"by": 1})),
+    ] * 5:
+        job = make_job(store, priority=1)
+        claim = claim_one(store)
+        results = at_once(*[lambda o=outcome, c=claim: store.close(c, o) for outcome in outcomes])
+        assert sorted(type(result).__name__ for result in results) == ["Job", "StaleAttempt"]
+        won = outcomes[0 if isinstance(results[0], Job) else 1]
+        (attempt,) = store.attempts(job.id)
+        assert attempt.outcome == ("done" if won.event is StepEvent.FINISH else won.event)
+        now_job = assert_sound(store, job.id)
+        assert now_job.steps_done == (1 if won.event is StepEvent.FINISH else 0)
+        if now_job.status is Status.RUNNING:
+            store.apply(job.id, Event.CANCEL)
+
+
+def test_cancelling_claiming_and_finishing_at_once_ends_in_one_of_them(store: SqlStore) -> None:
+    ends: Counter[Status] = Counter()
+    for number in range(100):
+        job = make_job(store, n=2)
+        claim = claim_one(store, "a")
+        last = number % 2 == 0
+        if last:
+            store.close(claim, done())
+            claim = claim_one(store, "a")
+
+        def finish(claim: Claim = claim, job: Job = job) -> object:
+            store.close(claim, done())
+            return store.apply(job.id, Event.FINISH, run=1)
+
+        def cancel(job: Job = job) -> object:
+            return store.apply(job.id, Event.CANCEL)
+
+        def claim_more() -> object:
+            return store.claim("b", limit=5, lease_s=60)
+
+        finished, cancelled, claims = at_once(finish, cancel, claim_more)
+        assert unexpected([finished, cancelled, claims]) == []
+        now_job = assert_sound(store, job.id)
+        ends[now_job.status] += 1
+        # `cancel` is refused only if the job was finished first, and nobody else ends it
+        assert now_job.status is (Status.COMPLETED if isinstance(finished, Job) else Status.CANCELLED)
+        assert isinstance(cancelled, Job) == (now_job.status is Status.CANCELLED)
+        held = [Held(c.step.id, c.attempt) for c in claims]
+        assert store.still_held(held) == frozenset()
+        assert store.claim("w", limit=5, lease_s=60) == []
+    assert ends[Status.CANCELLED] >= 50
+
+
+def test_a_stage_that_many_open_at_once_opens_once(store: SqlStore) -> None:
+    for _ in range(20):
+        job = make_job(store, stages=THREE_STAGES)
+        finish_open_steps(store)
+        results = at_once(
+            *[lambda j=job: store.open_stage(j.id, run=1, after="text", opening=opening("render", 3))] * 6
+        )
+        assert unexpected(results) == []
+        assert sum(isinstance(result, Job) for result in results) == 1
+        assert len(store.steps(job.id, "render")) == 3
+        assert_sound(store, job.id)
+        store.apply(job.id, Event.CANCEL)
+
+
+def test_a_job_is_not_finished_while_another_opens_its_next_stage(store: SqlStore) -> None:
+    for _ in range(40):
+        job = make_job(store, stages=THREE_STAGES)
+        finish_open_steps(store)
+        opened, finished = at_once(
+            lambda j=job: store.open_stage(j.id, run=1, after="text", opening=opening("render", 2)),
+            lambda j=job: store.apply(j.id, Event.FINISH, run=1),
+        )
+        assert unexpected([opened, finished]) == []
+        assert isinstance(opened, Job) != isinstance(finished, Job)
+        assert_sound(store, job.id)
+        assert len(store.steps(job.id, "render")) == (2 if isinstance(opened, Job) else 0)
+        if isinstance(opened, Job):
+            store.apply(job.id, Event.CANCEL)
+
+
+def test_a_job_does_not_finish_over_a_stage_whose_opening_was_slow_to_commit(postgres_url: str) -> None:
+    """PostgreSQL looks again only at the row that it waited for: a guard on other rows would see the time before."""
+    import sqlalchemy as sa
+
+    store = open_store(postgres_url)
+    try:
+        job = make_job(store, stages=THREE_STAGES)
+        finish_open_steps(store)
+        with store.engine.connect() as slow, slow.begin():
+            # what `open_stage` writes, held back before its commit
+            slow.execute(
+                sa.text("UPDATE jobs SET stage = 'render', steps_planned = 1, steps_done = 0 WHERE id = :id"),
+                {"id": job.id},
+            )
+            slow.execute(
+                sa.text(
+                    """INSERT INTO steps SELECT :new, job_id, 'render', 1, 0, kind, params, digest, optional, 'ready',
+                       0, 0, 0, 0, NULL, NULL, not_before, NULL, 0, NULL, NULL, NULL, created_at, NULL, NULL
+                       FROM steps WHERE job_id = :id"""
+                ),
+                {"id": job.id, "new": f"{job.id}:render:0"},
+            )
+            outcome: list[Any] = []
+            finisher = threading.Thread(
+                target=lambda: outcome.extend(at_once(lambda: store.apply(job.id, Event.FINISH, run=1)))
+            )
+            finisher.start()
+            finisher.join(0.5)
+            assert finisher.is_alive()
+        finisher.join(10)
+        assert isinstance(outcome[0], TransitionRefused)
+        assert store.job(job.id).status is Status.RUNNING
+        assert_sound(store, job.id)
+    finally:
+        store.close_engine()
+
+
+@pytest.mark.req("C-03")
+def test_of_many_retries_at_once_one_begins_a_run(store: SqlStore) -> None:
+    for _ in range(10):
+        job = make_job(store, n=2)
+        store.apply(job.id, Event.CANCEL)
+        results = at_once(*[lambda j=job: store.apply(j.id, Event.RETRY)] * 6)
+        assert Counter(type(result).__name__ for result in results) == {"Job": 1, "TransitionRefused": 5}
+        assert assert_sound(store, job.id).run == 2
+        store.apply(job.id, Event.CANCEL)
+
+
+def test_no_deadlock_reaches_anyone_while_all_is_done_to_the_same_jobs(store: SqlStore) -> None:
+    """Everything that may happen to a job, by eight threads for a few seconds, in random order."""
+    video_id = make_video(store).id
+    job_ids = [make_job(store, n=4, video_id=video_id).id for _ in range(4)]
+    until = time.monotonic() + 5
+    counted: Counter[str] = Counter()
+
+    def churn(seed: int) -> None:
+        chance = random.Random(seed)
+        claims: list[Claim] = []
+        name = f"w{seed}"
+
+        def close_one() -> object:
+            event = chance.choice([StepEvent.FINISH, StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE])
+            return store.close(claims.pop(), done() if event is StepEvent.FINISH else ended(event))
+
+        def held() -> list[Held]:
+            return [Held(claim.step.id, claim.attempt) for claim in claims]
+
+        acts = {
+            "claim": lambda: claims.extend(store.claim(name, limit=3, lease_s=chance.choice([0.01, 60]))),
+            "close": lambda: close_one() if claims else None,
+            "report": lambda: store.report(chance.choice(claims), chance.random()) if claims else None,
+            "beat": lambda: store.beat(held(), lease_s=1),
+            "cancel": lambda: store.apply(chance.choice(job_ids), Event.CANCEL),
+            "fail": lambda: store.apply(chance.choice(job_ids), Event.FAIL, failure=BROKEN),
+            "retry": lambda: store.apply(chance.choice(job_ids), Event.RETRY),
+            "finish": lambda: store.apply(chance.choice(job_ids), Event.FINISH),
+            "lose": lambda: store.lose_dead(max_crashes=3),
+            "release": lambda: store.release_all(),
+            "ring": lambda: store.to_ring(5, again_after_s=0),
+            "add": lambda: job_ids.append(make_job(store, n=3, video_id=video_id).id) if len(job_ids) < 40 else None,
+        }
+        weights = [8, 8, 4, 3, 2, 1, 4, 3, 3, 1, 3, 1]
+        while time.monotonic() < until:
+            (act,) = chance.choices(list(acts), weights)
+            try:
+                acts[act]()
+            except LEGAL:
+                counted[f"{act} refused"] += 1
+            else:
+                counted[act] += 1
+
+    assert unexpected(at_once(*[lambda s=seed: churn(s) for seed in range(8)])) == []
+    assert min(counted[act] for act in ("claim", "close", "cancel", "retry")) > 0, counted
+    for job_id in job_ids:
+        assert_sound(store, job_id)
+
+
+# ── Processes that are stopped and killed ─────────────────────────────────────────────────────
+
+
+class Worker:
+    """`racing_worker.py` on one store, started again whenever it was killed."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url, self.name = url, name
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, TESTS / "racing_worker.py", self.url, self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"worker {self.name} ended by itself with {self.process.poll()}"
+        heard: dict[str, Any] = json.loads(line)
+        return heard
+
+    def send(self, signal_: signal.Signals) -> None:
+        self.process.send_signal(signal_)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+WORKERS = 5
+ROUNDS = 10  # of WORKERS races each: 50
+
+
+def test_a_worker_that_wakes_after_its_lease_writes_nothing(store: SqlStore, store_url: str) -> None:
+    """Fifty workers are stopped or killed while they hold a step; others take over; the sleepers are woken too late."""
+    chance = random.Random(f"races on {store.engine.dialect.name}")
+    workers = [Worker(store_url, f"sleeper-{number}") for number in range(WORKERS)]
+    job_ids: list[str] = []
+    reports: list[dict[str, Any]] = []
+    killed = 0
+    try:
+        assert [worker.hear()["said"] for worker in workers] == ["ready"] * WORKERS
+        for _ in range(ROUNDS):
+            job = make_job(store, n=WORKERS)
+            job_ids.append(job.id)
+            plans = [("kill" if chance.random() < 0.25 else "stop", chance.uniform(0, 0.15)) for _ in workers]
+            killed += sum(how == "kill" for how, _ in plans)
+            lanes = [
+                lambda w=worker, h=how, d=delay, late=chance.random() < 0.7, x=chance.random(): race(store, w, h, d, late, x)
+                for worker, (how, delay) in zip(workers, plans, strict=True)
+            ]  # fmt: skip
+            *raced, rescued = at_once(*lanes, lambda j=job, seed=chance.random(): rescue(store_url, j.id, seed))
+            assert rescued is None, rescued
+            for result in raced:
+                assert not isinstance(result, BaseException), result
+                reports += result
+    finally:
+        for worker in workers:
+            worker.end()
+
+    outcomes = {
+        (attempt.step_id, attempt.attempt): attempt.outcome for job_id in job_ids for attempt in store.attempts(job_id)
+    }
+    rejected = [report for report in reports if report["said"] == "stale"]
+    accepted = [report for report in reports if report["said"] == "closed"]
+    assert len(reports) == WORKERS * ROUNDS - killed and killed > 0
+    assert len(rejected) > 0
+    for report in rejected:
+        assert outcomes[report["step"], report["attempt"]] == "crash"
+    for report in accepted:  # woken before anyone had taken over: not stale
+        assert outcomes[report["step"], report["attempt"]] == "done"
+
+    stale_writes = 0
+    for job_id in job_ids:
+        assert_sound(store, job_id)
+        steps = store.steps(job_id)
+        for step in steps:
+            assert step.status is StepStatus.DONE and step.output is not None
+            ends = [outcomes[step.id, attempt] for attempt in range(1, step.attempt + 1)]
+            assert ends == ["crash"] * (step.attempt - 1) + ["done"]
+            stale_writes += step.output["attempt"] != step.attempt
+        made = store.artifacts(job_id)
+        assert [(a.step_id, a.attempt) for a in made] == [(step.id, step.attempt) for step in steps]
+    assert stale_writes == 0
+    by_sleepers = query(store, "SELECT count(*) AS n FROM attempts WHERE worker_id LIKE 'sleeper%'")[0]["n"]
+    assert by_sleepers == WORKERS * ROUNDS
+    print(f"{by_sleepers} races, {killed} killed: {len(rejected)} stale writes rejected, {stale_writes} accepted")
+
+
+def race(store: SqlStore, worker: Worker, how: str, delay_s: float, late: bool, extra: float) -> list[dict[str, Any]]:
+    """Let the worker claim a step, stop or kill it at its work; return what it says once it was woken."""
+    worker.tell("go 0.2")
+    claimed = worker.hear()
+    assert claimed["said"] == "claimed"
+    time.sleep(delay_s)
+    if how == "kill":
+        worker.send(signal.SIGKILL)
+        worker.end()
+        worker.start()
+        assert worker.hear()["said"] == "ready"
+        return []
+    worker.send(signal.SIGSTOP)
+    if late:  # wake it while its successor works or has finished
+        until = time.monotonic() + 15
+        while not taken_over(store, claimed) and time.monotonic() < until:
+            time.sleep(0.01)
+    time.sleep(0.4 * extra if late else 0.2 + 0.4 * extra)
+    worker.send(signal.SIGCONT)
+    return [worker.hear()]
+
+
+def taken_over(store: SqlStore, claimed: dict[str, Any]) -> bool:
+    steps = store.steps(claimed["step"].split(":")[0])
+    return any(step.id == claimed["step"] and step.attempt > claimed["attempt"] for step in steps)
+
+
+def rescue(url: str, job_id: str, seed: float) -> None:
+    """Take lost steps back and do them, slowly, until the job has no open step."""
+    store, chance = open_store(url), random.Random(seed)
+    try:
+        until = time.monotonic() + 40
+        while any(step.status is not StepStatus.DONE for step in store.steps(job_id)):
+            assert time.monotonic() < until, "the steps were never done"
+            store.lose_dead(max_crashes=1000)
+            if not any(step.attempt > 0 and step.status is StepStatus.READY for step in store.steps(job_id)):
+                time.sleep(0.02)
+                continue
+            for claim in store.claim("rescuer", limit=1, lease_s=60):
+                time.sleep(chance.uniform(0, 0.15))
+                store.close(claim, done({"by": "rescuer", "attempt": claim.attempt}, [artifact(claim)]))
+    finally:
+        store.close_engine()
+
+
+def test_a_video_without_its_upload_is_never_retried_into_the_queue(store: SqlStore) -> None:
+    for _ in range(20):
+        video, job = make_waiting(store)
+        store.reject_upload(video.id, job.id, Failure("upload_missing", "It isn't there."), None)
+        retried, taken = at_once(
+            lambda j=job: store.apply(j.id, Event.RETRY, opening=opening()),
+            lambda v=video, j=job: store.uploaded(v.id, PROBE, j.id, opening()),
+        )
+        assert isinstance(retried, (UploadNeeded, TransitionRefused))
+        assert isinstance(taken, Job)
+        assert assert_sound(store, job.id).status is Status.QUEUED
+        assert len(store.steps(job.id)) == 1
