@@ -13,10 +13,10 @@ from typing import Any
 
 import av
 import numpy as np
-import psutil
 import pytest
 
 from media_sources import Served, Studio, ffmpeg
+from processes import children
 from reelmill.errors import DeadlineExceeded, EncodeFailed, OutputRejected, ParamsInvalid, Stopped
 from reelmill.media import (
     ClipPlan,
@@ -277,7 +277,7 @@ def test_a_clip_over_a_gap_of_hours_stops_within_five_seconds(gap: tuple[Path, S
         encoded(path, source, segments(source, 100_000)[0], tmp_path / "clip.mp4", stop=stop)
     timer.join()
     assert 1 <= time.monotonic() - began < 1 + 5
-    assert not psutil.Process().children()
+    assert not children()
     assert not list(tmp_path.iterdir())
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import reelmill.media
+from processes import children
 from reelmill.errors import ChildCrashed, DeadlineExceeded, EncodeFailed, ResourceLimit, Stopped, ToolMissing
 from reelmill.media import Limits, Progress, find_ffmpeg, input_arguments, run, version
 from reelmill.media.ffmpeg import microseconds
@@ -20,10 +21,6 @@ from reelmill.media.ffmpeg import microseconds
 FFMPEG = find_ffmpeg()
 ENDLESS = ("-re", "-f", "lavfi", "-i", "testsrc2=size=64x64", "-f", "null", "-")
 BUSY = ("-f", "lavfi", "-i", "mandelbrot=size=640x360", "-f", "null", "-")
-
-
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def later(seconds: float, do: object) -> threading.Timer:

@@ -13,12 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media_sources import Served, Studio
+from processes import children
 from reelmill.errors import MediaRejected, NotAVideo, ObjectMissing, ReelmillError, Stopped, StorageUnavailable
 from reelmill.media import ProbeLimits, Source, probe
 from reelmill.media.probe_child import pack, sniff, unpack
@@ -173,7 +173,7 @@ def test_a_probe_that_is_killed_twice_is_the_files_fault_once_is_not(studio: Stu
 
         def kill(times: int = times, killed: list[int] = killed, done: threading.Event = done) -> None:
             while not done.is_set() and len(killed) < times:
-                for child in psutil.Process().children():
+                for child in children():
                     if child.pid not in killed:
                         killed.append(child.pid)
                         os.kill(child.pid, signal.SIGKILL)
@@ -196,7 +196,7 @@ def test_a_probe_can_be_stopped(studio: Studio, tmp_path: Path) -> None:
     stop.set()
     with pytest.raises(Stopped):
         probe(str(studio("pal.mp4")), scratch=tmp_path, stop=stop)
-    assert not psutil.Process().children()
+    assert not children()
 
 
 def test_a_url_is_probed_as_a_file_is(studio: Studio, tmp_path: Path, server: str) -> None:

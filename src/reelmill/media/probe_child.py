@@ -23,7 +23,8 @@ from typing import Any
 
 DEMUXERS = frozenset({"mov", "matroska", "avi", "flv", "ogg", "asf", "mpegts", "mpeg"})  #: FFmpeg's names
 SNIFFED_BYTES = 64 << 10
-LOOKED_AT_FRAMES = 32  #: decoded and compared with the index
+LOOKED_AT_FRAMES = 32  #: decoded and compared with the index, at least 4
+LOOKED_AT_PIXELS = 128 << 20  #: in all of them
 BACKWARD_S = 1.0  #: how far decoding times may jump back before a file counts as spliced
 MAX_RUNS = 4096
 MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
@@ -157,7 +158,9 @@ class Examination:
         if not pictures:
             raise Verdict("not_a_video", "There is no video stream in it.")
         video = pictures[0]
-        audio = self.container.streams.audio[0] if self.container.streams.audio else None
+        if video.codec_context is None:
+            self.reject("There is no decoder for its pictures.")
+        audio = next((stream for stream in self.container.streams.audio if stream.codec_context is not None), None)
         self.check_size(video.codec_context.width, video.codec_context.height)
         signal.setitimer(signal.ITIMER_REAL, budget_s)
         index = Index(video, audio, self.limits)
@@ -249,16 +252,18 @@ class Index:
         """Read all packets, decode the first frames, compare both. Return the first frame."""
         first: Any = None
         shown: list[int | None] = []
+        coded = self.stream.codec_context
+        wanted = max(4, min(LOOKED_AT_FRAMES, LOOKED_AT_PIXELS // (coded.width * coded.height)))
         for packet in self.packets(container, url):
             if packet.stream is not self.stream:
                 self.hear(packet)
                 continue
             self.note(packet)
-            if len(shown) < LOOKED_AT_FRAMES:
+            if len(shown) < wanted:
                 frames = self.decode(packet)
                 shown += [frame.pts for frame in frames]
                 first = first or next(iter(frames), None)
-        if len(shown) < LOOKED_AT_FRAMES:
+        if len(shown) < wanted:
             frames = self.decode(None)
             shown += [frame.pts for frame in frames]
             first = first or next(iter(frames), None)
