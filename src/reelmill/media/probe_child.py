@@ -78,6 +78,8 @@ def main() -> None:
         said = {"verdict": "ok", "source": examine(asked["location"], asked["limits"], asked["ca_file"])}
     except Verdict as verdict:
         said = {"verdict": verdict.kind, "detail": verdict.detail}
+    except IndexError:  # PyAV's own, when a stream turns up or goes while packets are read
+        said = {"verdict": "media_rejected", "detail": "Its list of streams changes on the way."}
     except MemoryError:
         said = {"verdict": "media_rejected", "detail": "It needs more memory than probing may use."}
     sys.stdout.write(json.dumps(said))
@@ -154,6 +156,8 @@ class Examination:
         """Return all of it. The demux pass may take budget_s wall seconds."""
         if len(self.container.streams) > self.limits["max_streams"]:
             self.reject(f"It has {len(self.container.streams)} streams; {self.limits['max_streams']} are the most.")
+        if [stream.index for stream in self.container.streams] != list(range(len(self.container.streams))):
+            self.reject("Its list of streams is damaged.")
         pictures = [stream for stream in self.container.streams.video if not self.is_still(stream)]
         if not pictures:
             raise Verdict("not_a_video", "There is no video stream in it.")

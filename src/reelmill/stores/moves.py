@@ -217,6 +217,7 @@ def follow(tx: Connection, job: Job) -> None:
 
 
 def finish(tx: Connection, job_id: str, run: int | None) -> Job:
+    locked(tx, job_id)
     return move(
         tx,
         job_id,
@@ -396,6 +397,18 @@ def take(
     )
     video = tx.execute(sa.select(videos).where(videos.c.id == job["video_id"])).mappings().one()
     return Claim(step=rows.to_step(row), job=rows.to_job(job), video=rows.to_video(video), worker_id=worker_id)
+
+
+def locked(tx: Connection, job_id: str) -> rows.Row:
+    """Lock a job's row, whatever its status. Raises NotFound.
+
+    A guard that looks at other tables (`has_open_step`) needs it: on PostgreSQL an UPDATE that waited for the row
+    sees its new values, but the other tables still as they were before the wait.
+    """
+    row = tx.execute(sa.select(jobs).where(jobs.c.id == job_id).with_for_update()).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return row
 
 
 def hold(tx: Connection, job_id: str, run: int | None = None) -> rows.Row | None:

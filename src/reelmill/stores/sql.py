@@ -194,6 +194,7 @@ class SqlStore(SqlReads):
 
     @writing
     def open_stage(self, tx: Connection, job_id: str, *, run: int, after: str, opening: Opening) -> Job | None:
+        moves.locked(tx, job_id)
         row = moves.returned(
             tx,
             sa.update(jobs)
@@ -333,11 +334,12 @@ class SqlStore(SqlReads):
             sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(steps.c.status == StepStatus.RUNNING)
         ).all()
         for step_id, attempt, job_id in held:
-            row = moves.returned(tx, sa.update(jobs).where(jobs.c.id == job_id).values(last_seq=jobs.c.last_seq + 1))
-            assert row is not None
-            tx.execute(sa.update(steps).where(steps.c.id == step_id).values(moves.freed(StepEvent.RELEASE)))
+            row = moves.locked(tx, job_id)
+            freed = sa.update(steps).where(moves.of(Held(step_id, attempt))).values(moves.freed(StepEvent.RELEASE))
+            if moves.returned(tx, freed) is None:
+                continue  # it was closed, or lost and claimed again, just now
             moves.end_attempt(tx, step_id, attempt, StepEvent.RELEASE, None)
-            moves.record(tx, row, [("step.released", {"step": step_id, "attempt": attempt})])
+            moves.note(tx, row, [("step.released", {"step": step_id, "attempt": attempt})])
         return len(held)
 
     @writing
