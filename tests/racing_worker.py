@@ -18,8 +18,8 @@ from reelmill.errors import StaleAttempt
 from reelmill.jobs.ports import Held
 from reelmill.stores.sql import open_store
 
-LEASE_S = 0.3
-BEAT_S = 0.1
+LEASE_S = 0.4
+BEAT_S = 0.15
 
 
 def say(**words: Any) -> None:
