@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from media_sources import make_source
 
+from media_sources import make_source
 from running import Server
 
 SEED = int(os.environ.get("REELMILL_CHAOS_SEED", "20261121"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -132,6 +133,22 @@ def test_damaged_files_are_not_videos(studio: Studio, tmp_path: Path) -> None:
 def test_sound_alone_is_not_a_video(studio: Studio, tmp_path: Path) -> None:
     assert "no video stream" in refused(NotAVideo, studio("sound-only.mp4"), tmp_path)
     assert "no video stream" in refused(NotAVideo, studio("sound-with-cover.mp4"), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damage_anywhere_is_taken_or_refused_never_anything_else(studio: Studio, tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    for name in ("ntsc.mp4", "ntsc-copy.mkv", "ntsc-copy.ts", "old.avi", "old.mpg", "ntsc-copy.flv"):
+        film = bytearray(studio(name).read_bytes())
+        zone = dice.choice([300, 3000, len(film)])
+        for _ in range(dice.choice([1, 5, 50])):
+            place = dice.randrange(zone)
+            film[place if dice.random() < 0.5 else -1 - place] = dice.randrange(256)
+        (tmp_path / "film").write_bytes(film)
+        try:
+            assert probe(str(tmp_path / "film"), scratch=tmp_path).video.frame_count > 0
+        except (NotAVideo, MediaRejected) as refusal:
+            assert "failed" not in refusal.detail, refusal.extra
 
 
 def test_a_file_that_breaks_off_keeps_its_beginning(studio: Studio, tmp_path: Path) -> None:
