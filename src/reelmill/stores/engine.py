@@ -24,6 +24,7 @@ from reelmill.errors import DatabaseUnavailable, SettingInvalid
 GOOD_URLS = "sqlite:////var/lib/reelmill/reelmill.db or postgresql://user:password@host:5432/reelmill"
 RETRIED_STATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 TRANSACTION_TRIES = 8
+IDLE_IN_TRANSACTION_MS = 20_000
 
 
 def open_engine(url: str) -> Engine:
@@ -38,7 +39,12 @@ def open_engine(url: str) -> Engine:
     if backend == "postgresql":
         try:
             return sa.create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10, max_overflow=20
+                parsed.set(drivername="postgresql+psycopg"),
+                # A process that freezes within a transaction loses it, and its locks, well before its leases.
+                connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"},
+                pool_pre_ping=True,
+                pool_size=10,
+                max_overflow=20,
             )
         except ModuleNotFoundError as error:
             raise SettingInvalid("PostgreSQL needs the extra: pip install 'reelmill[postgres]'.") from error

@@ -411,6 +411,12 @@ def locked(tx: Connection, job_id: str) -> rows.Row:
     return row
 
 
+def idle_job(tx: Connection, job_id: str) -> rows.Row | None:
+    """Lock a running job's row if nobody else holds it just now; None when somebody does, or it isn't running."""
+    query = sa.select(jobs).where(jobs.c.id == job_id, jobs.c.status == Status.RUNNING)
+    return tx.execute(query.with_for_update(skip_locked=True)).mappings().one_or_none()
+
+
 def hold(tx: Connection, job_id: str, run: int | None = None) -> rows.Row | None:
     """Lock a running job's row, unchanged; None when it isn't running, or not in this run."""
     guards = [jobs.c.id == job_id, jobs.c.status == Status.RUNNING]

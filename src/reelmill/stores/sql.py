@@ -29,7 +29,7 @@ from reelmill.jobs.lifecycle import (
 from reelmill.jobs.model import Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
 from reelmill.stores import moves, rows
-from reelmill.stores.engine import open_engine, writing
+from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import jobs, leases, now, steps, videos
 
@@ -297,7 +297,7 @@ class SqlStore(SqlReads):
     def lose_dead(self, *, max_crashes: int) -> list[Held]:
         return [hold for hold in self._dead() if self._lose(hold, max_crashes)]
 
-    @writing
+    @reading
     def _dead(self, tx: Connection) -> list[Held]:
         query = sa.select(steps.c.id, steps.c.attempt).where(
             steps.c.status == StepStatus.RUNNING, steps.c.lease_until < now()
@@ -306,11 +306,14 @@ class SqlStore(SqlReads):
 
     @writing
     def _lose(self, tx: Connection, hold: Held, max_crashes: int) -> bool:
-        row = moves.hold(tx, hold.step_id.split(":", 1)[0])
-        if row is None:
-            return False
+        # A worker that hangs within a write holds its rows: they are passed over, so that others' steps come back.
+        row = moves.idle_job(tx, hold.step_id.split(":", 1)[0])
         dead = sa.and_(moves.of(hold), steps.c.lease_until < now())
+        free = tx.execute(sa.select(steps.c.id).where(dead).with_for_update(skip_locked=True)).one_or_none()
+        if row is None or free is None:
+            return False
         crashed = sa.case((steps.c.crashes + 1 >= max_crashes, StepStatus.FAILED.value), else_=StepStatus.READY.value)
+        failure = Failure(LeaseLost.code, LeaseLost.what)
         lost = moves.returned(
             tx,
             sa.update(steps)
@@ -319,12 +322,16 @@ class SqlStore(SqlReads):
         )
         if lost is None:
             return False  # it was closed or beaten for just now
-        vanished = Failure(LeaseLost.code, LeaseLost.what)
-        moves.end_attempt(tx, hold.step_id, hold.attempt, StepEvent.CRASH, vanished)
-        moves.note(tx, row, [("step.crashed", {"step": hold.step_id, "attempt": hold.attempt, "code": vanished.code})])
+        moves.end_attempt(tx, hold.step_id, hold.attempt, StepEvent.CRASH, failure)
+        brief = {"step": hold.step_id, "attempt": hold.attempt, "code": failure.code}
+        row = moves.note(tx, row, [("step.crashed", brief)])
         if lost["status"] == StepStatus.FAILED:
-            failure = Failure("worker_crashed", f"The workers on step {hold.step_id} died {max_crashes} times.")
-            moves.follow(tx, moves.fail(tx, row["id"], row["run"], failure))
+            worn = Failure("worker_crashed", f"The workers on step {hold.step_id} died {max_crashes} times.")
+            if lost["optional"]:
+                warning = moves.warning_of(lost["kind"], lost["index"], worn.detail)
+                moves.count_done(tx, row, warnings=[*row["warnings"], warning])
+            else:
+                moves.follow(tx, moves.fail(tx, row["id"], row["run"], worn))
         return True
 
     @writing
@@ -352,8 +359,9 @@ class SqlStore(SqlReads):
             .order_by(jobs.c.priority.desc(), jobs.c.queued_at, steps.c.index)
             .limit(limit)
             .with_for_update(skip_locked=True, of=steps)
+            .cte("chosen")  # run once, whatever the planner thinks of it
         )
-        rung = sa.update(steps).where(steps.c.id.in_(chosen)).values(rung_at=now()).returning(steps)
+        rung = sa.update(steps).where(steps.c.id.in_(sa.select(chosen.c.id))).values(rung_at=now()).returning(steps)
         return [rows.to_step(row) for row in tx.execute(rung).mappings()]
 
     def expire_uploads(self, limit: int = 100) -> list[Job]:
@@ -368,7 +376,7 @@ class SqlStore(SqlReads):
                 expired.append(job)
         return expired
 
-    @writing
+    @reading
     def _overdue(self, tx: Connection, limit: int) -> list[tuple[str, str | None]]:
         query = (
             sa.select(videos.c.id, videos.c.processing_job_id)
