@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -146,18 +148,23 @@ def test_ffmpeg_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from reelmill.media import *;"
         f"run({ENDLESS!r}, ffmpeg=find_ffmpeg(), scratch=Path({str(tmp_path)!r}))"
     )
-    import subprocess
-    import sys
-
     source = str(Path(reelmill.media.__file__).parents[2])
-    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": source})
-    pid = wait_for_ffmpeg()
-    parent.kill()
-    parent.wait()
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": source}) as parent:
+        try:
+            child = psutil.Process(wait_for_ffmpeg())
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 3
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while child.is_running() and _status(child) not in (psutil.STATUS_ZOMBIE, None):
         assert time.monotonic() < deadline, "ffmpeg outlived its parent"
         time.sleep(0.02)
+
+
+def _status(process: psutil.Process) -> str | None:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return None
 
 
 @pytest.mark.parametrize("said", ["ffmpeg version 8.1.2 Copyright", "ffmpeg version 5.1.9-0+deb12u1", "hello"])
