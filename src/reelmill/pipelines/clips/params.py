@@ -36,7 +36,7 @@ class TextParams(Declared):
     strategy: TextStrategy = Field(TextStrategy.ONE_FOR_ALL, description="`one_for_all`: the same text on every clip.")
     text: str = Field(min_length=1, max_length=5000, description="The text; line breaks are kept.")
     position: Position = Field("bottom", description="Where the text stands in the picture.")
-    size_pct: float = Field(6.0, ge=1, le=50, description="Font size in percent of the picture's height.")
+    size_pct: float = Field(6.0, ge=1, le=50, description="Font size in percent of the picture's shorter side.")
     min_size_pct: float = Field(2.5, ge=1, le=50, description="The text is shrunk to fit, but not below this size.")
     color: Color = Field("#FFFFFF", description="Colour of the letters.")
     outline_color: Color | None = Field("#000000", description="Colour of the outline; null for none.")
