@@ -64,7 +64,7 @@ async def once(
         return Response(stored.body, stored.status_code, media_type=stored.content_type, headers={REPLAYED: "true"})
     try:
         response = await _answered(request, answer)
-    except Exception:
+    except Exception:  # whatever it was, the same request may do better next time
         await run_in_threadpool(access.drop_request, tenant, path, key)
         raise
     if response.status_code >= 500:

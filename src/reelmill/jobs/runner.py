@@ -149,10 +149,6 @@ class Runner:
         """Return whether every worker, and the thread that keeps the leases, is at its work."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
-    def idle(self) -> bool:
-        """Return whether no step is being worked on."""
-        return not self._works
-
     # ── claiming ──────────────────────────────────────────────────────────────────────────────
 
     def _claim_on(self) -> None:
