@@ -219,7 +219,7 @@ def _sound_graph(source: Source, begin: Fraction, length: Fraction, heard: bool)
         return f"anullsrc=r={rate}:cl={layout},atrim=end_sample={samples}[sound]"
     from_s, to_s = (microseconds(time) for time in (begin, begin + length))
     return (
-        f"[1:{source.audio_index}]atrim=start={from_s}:end={to_s},asetpts=PTS-({from_s})/TB,"
+        f"[1:{source.audio.index}]atrim=start={from_s}:end={to_s},asetpts=PTS-({from_s})/TB,"
         f"aresample={rate}:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},"
         f"apad=whole_len={samples},atrim=end_sample={samples}[sound]"
     )

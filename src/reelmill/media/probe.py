@@ -88,12 +88,14 @@ class VideoStream:
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The first sound stream; times are on the same clock as the video's ticks."""
+    """One sound stream; times are on the same clock as the video's ticks."""
 
+    index: int  #: of the stream in the file
     codec: str
     sample_rate: int  #: Hz
     channels: int
     layout: str  #: "stereo"
+    language: str | None  #: ISO 639-2, "eng"; None if untold
     start_s: float  #: seconds
     end_s: float  #: seconds
 
@@ -106,9 +108,8 @@ class Source:
     container: str  #: FFmpeg's format name "mov,mp4,m4a,3gp,3g2,mj2"
     size_bytes: int | None  #: None if a server didn't tell
     video: VideoStream
-    audio: AudioStream | None
+    audio_tracks: tuple[AudioStream, ...]  #: those that can be decoded and placed in time, in the file's order
     video_index: int  #: stream index in the file
-    audio_index: int | None
     video_streams: int  #: counts in the file, attached pictures left out
     audio_streams: int
     other_streams: int
@@ -119,6 +120,11 @@ class Source:
     def duration_s(self) -> float:
         """Seconds from the first frame's start to the last frame's end."""
         return float((self.video.end_tick - self.video.start_tick) * self.video.time_base)
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The first sound stream."""
+        return self.audio_tracks[0] if self.audio_tracks else None
 
     def frame_ticks(self) -> array[int]:
         """Return the pts of every frame, ascending, in ticks of `video.time_base` (type code 'q')."""
@@ -134,7 +140,7 @@ class Source:
         video = asdict(self.video).items()
         return data | {
             "video": {name: str(value) if isinstance(value, Fraction) else value for name, value in video},
-            "audio": None if self.audio is None else asdict(self.audio),
+            "audio_tracks": [asdict(track) for track in self.audio_tracks],
             "duration_s": self.duration_s,
         }
 
@@ -145,8 +151,11 @@ class Source:
         video = {field.name: data["video"][field.name] for field in fields(VideoStream)}
         for name in ("sample_aspect", "time_base", "frame_rate"):
             video[name] = Fraction(video[name])
-        audio = data["audio"]
-        return cls(**(known | {"video": VideoStream(**video), "audio": AudioStream(**audio) if audio else None}))
+        tracks = tuple(
+            AudioStream(**{field.name: track[field.name] for field in fields(AudioStream)})
+            for track in data["audio_tracks"]
+        )
+        return cls(**(known | {"video": VideoStream(**video), "audio_tracks": tracks}))
 
 
 def probe(

@@ -164,10 +164,10 @@ class Examination:
         video = pictures[0]
         if video.codec_context is None:
             self.reject("There is no decoder for its pictures.")
-        audio = next((stream for stream in self.container.streams.audio if stream.codec_context is not None), None)
+        tracks = [stream for stream in self.container.streams.audio if stream.codec_context is not None]
         self.check_size(video.codec_context.width, video.codec_context.height)
         signal.setitimer(signal.ITIMER_REAL, budget_s)
-        index = Index(video, audio, self.limits)
+        index = Index(video, tracks, self.limits)
         frame = index.read(self.container, url)
         self.check_size(frame.width, frame.height)
         return {
@@ -175,9 +175,8 @@ class Examination:
             "container": self.container.format.name,
             "size_bytes": self.size,
             "video": self.video(video, frame, index),
-            "audio": index.sound(),
+            "audio_tracks": index.sounds(),
             "video_index": video.index,
-            "audio_index": None if audio is None else audio.index,
             "video_streams": len(pictures),
             "audio_streams": len(self.container.streams.audio),
             "other_streams": len(self.container.streams) - len(pictures) - len(self.container.streams.audio),
@@ -240,9 +239,9 @@ class Examination:
 class Index:
     """Every frame's exact time, by one pass over the packets."""
 
-    def __init__(self, video: Any, audio: Any, limits: dict[str, Any]) -> None:
+    def __init__(self, video: Any, tracks: Sequence[Any], limits: dict[str, Any]) -> None:
         self.stream = video
-        self.audio = audio
+        self.tracks = tracks
         self.limits = limits
         self.time_base: Fraction = video.time_base
         self.ticks: array[int] = array("q")  #: pts of all frames, ascending
@@ -250,7 +249,7 @@ class Index:
         self.first_key: int | None = None  #: pts, hidden or not
         self.last_dts: int | None = None
         self.durations: dict[int, int] = {}  #: of the frames that ended the timeline so far, by pts
-        self.audio_ticks: tuple[int, int] | None = None  #: first pts, last end
+        self.heard: dict[int, tuple[int, int]] = {}  #: first pts and last end of each sound stream, by its index
 
     def read(self, container: Any, url: bool) -> Any:
         """Read all packets, decode the first frames, compare both. Return the first frame."""
@@ -279,12 +278,11 @@ class Index:
         return first
 
     def packets(self, container: Any, url: bool) -> Iterator[Any]:
-        """Yield the packets of both streams up to the end, or to where the file breaks off."""
+        """Yield the packets of picture and sound up to the end, or to where the file breaks off."""
         import av
 
-        wanted = [self.stream] if self.audio is None else [self.stream, self.audio]
         try:
-            for packet in container.demux(wanted):
+            for packet in container.demux([self.stream, *self.tracks]):
                 if packet.size:
                     yield packet
         except av.FFmpegError:
@@ -325,8 +323,8 @@ class Index:
     def hear(self, packet: Any) -> None:
         if packet.pts is None or packet.is_discard:
             return
-        begin, end = self.audio_ticks or (packet.pts, packet.pts)
-        self.audio_ticks = min(begin, packet.pts), max(end, packet.pts + (packet.duration or 0))
+        begin, end = self.heard.get(packet.stream.index, (packet.pts, packet.pts))
+        self.heard[packet.stream.index] = min(begin, packet.pts), max(end, packet.pts + (packet.duration or 0))
 
     def settle(self) -> None:
         """Bring the index into the order of display, each time once, and hold it against the limits."""
@@ -370,20 +368,25 @@ class Index:
         up, down, origin = period.numerator, period.denominator, self.ticks[0]
         return all(abs((tick - origin) * down - n * up) <= down for n, tick in enumerate(self.ticks))
 
-    def sound(self) -> dict[str, Any] | None:
-        """Return what `AudioStream` holds; None if the stream has no packet that can be placed in time."""
-        if self.audio is None or self.audio_ticks is None or not self.audio.codec_context.sample_rate:
-            return None
-        begin, end = (float(tick * self.audio.time_base) for tick in self.audio_ticks)
-        coded = self.audio.codec_context
-        return {
-            "codec": coded.name,
-            "sample_rate": coded.sample_rate,
-            "channels": coded.channels,
-            "layout": coded.layout.name,
-            "start_s": begin,
-            "end_s": end,
-        }
+    def sounds(self) -> list[dict[str, Any]]:
+        """Return what each `AudioStream` holds; streams without a packet that can be placed in time are left out."""
+        found = []
+        for track in self.tracks:
+            coded = track.codec_context
+            if track.index not in self.heard or not coded.sample_rate:
+                continue
+            begin, end = (float(tick * track.time_base) for tick in self.heard[track.index])
+            found.append({
+                "index": track.index,
+                "codec": coded.name,
+                "sample_rate": coded.sample_rate,
+                "channels": coded.channels,
+                "layout": coded.layout.name,
+                "language": track.language,
+                "start_s": begin,
+                "end_s": end,
+            })  # fmt: skip
+        return found
 
 
 def pack(ticks: Sequence[int]) -> dict[str, Any]:
