@@ -15,6 +15,7 @@ POSIX only (Linux, macOS); on Windows, run it in a container or WSL.
 
 from reelmill.media.check import Checked, Expected, check_output
 from reelmill.media.children import Limits
+from reelmill.media.codecs import FAMILIES, PRESETS, Codec, Preset, hardware_encoder
 from reelmill.media.encode import (
     ClipPlan,
     ClipSettings,
@@ -22,29 +23,36 @@ from reelmill.media.encode import (
     clip_arguments,
     encode_clip,
     expect,
-    output_size,
 )
 from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_arguments, run, version
+from reelmill.media.graphs import Fit, Shape, output_size
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
-from reelmill.media.segments import Segment, fixed
+from reelmill.media.segments import Segment, Tail, fixed, frame_at, manual, random_lengths, seeded
 from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
 from reelmill.media.thumbnails import contact_sheet, thumbnail
 
 __all__ = [
+    "FAMILIES",
+    "PRESETS",
     "AudioStream",
     "Checked",
     "ClipPlan",
     "ClipSettings",
+    "Codec",
     "Encoded",
     "Expected",
     "Finished",
+    "Fit",
     "Layout",
     "Limits",
     "Picture",
+    "Preset",
     "ProbeLimits",
     "Progress",
     "Segment",
+    "Shape",
     "Source",
+    "Tail",
     "TextStyle",
     "VideoStream",
     "check_output",
@@ -55,11 +63,16 @@ __all__ = [
     "expect",
     "find_ffmpeg",
     "fixed",
+    "frame_at",
+    "hardware_encoder",
     "input_arguments",
     "layout",
+    "manual",
     "output_size",
     "probe",
+    "random_lengths",
     "run",
+    "seeded",
     "thumbnail",
     "version",
 ]

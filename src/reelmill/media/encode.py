@@ -9,30 +9,47 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from reelmill.errors import ParamsInvalid
 from reelmill.media.check import Checked, Expected, check_output
 from reelmill.media.children import Limits
+from reelmill.media.codecs import Codec, Coding, Preset, coding, device_arguments, pixel_format, upload_filters
+from reelmill.media.codecs import video_arguments as codec_arguments
 from reelmill.media.ffmpeg import Finished, Progress, input_arguments, local, microseconds, run
-from reelmill.media.probe import Source
+from reelmill.media.graphs import (
+    Shape,
+    channel_layout,
+    check_shape,
+    colors,
+    output_size,
+    overlay_graph,
+    picture_graph,
+    sound_graph,
+)
+from reelmill.media.probe import AudioStream, Source
 from reelmill.media.text import Picture
 
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+AS_IT_IS = Shape()
 EXACT_SEEK = frozenset({"mov", "matroska"})  #: these land on the very key frame that is asked for
 SEEK_MARGIN_S = Fraction(1)  #: the others are sent this much earlier
 PREROLL_S = Fraction(1, 2)  #: sound that is decoded before the clip: the codec's overlap, and rough seeks
-SCALING = "flags=bicubic+accurate_rnd+bitexact"
 
 
 @dataclass(frozen=True)
 class ClipSettings:
     """How clips are encoded. All of it belongs to a step's digest: other threads, other bytes."""
 
-    preset: str = "veryfast"  #: x264's presets, "ultrafast" … "veryslow"
-    crf: int = 23  #: constant quality, 0 (lossless) – 51
+    codec: Codec = "h264"
+    preset: Preset = "veryfast"  #: x264's names; other encoders' nearest
+    crf: int | None = None  #: constant quality, 0 (lossless) – 51, AV1 and VP9 – 63; None: as x264's 23
     threads: int = 2  #: of the encoder and the decoder, 1–64
-    audio_kbps: int = 160  #: AAC bit rate, 32–512 kbit/s
     gop_s: float = 2.0  #: longest distance of key frames, seconds
+    shape: Shape = AS_IT_IS
+    encoder: str | None = None  #: a hardware encoder by ffmpeg's name; None: in software
+    audio_kbps: int = 160  #: AAC bit rate of one or two channels, 32–512 kbit/s; of more, in proportion
+    audio_track: int = 1  #: which of the source's sound tracks, from 1
+    audio_channels: Literal["stereo", "source"] = "stereo"  #: "source" keeps more than two
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ class ClipPlan:
     end_frame: int  #: exclusive
     picture: Picture | None = None
     settings: ClipSettings = ClipSettings()
+    picture_frames: tuple[int, int] | None = None  #: source frames [first, end) that show the picture; None: all
 
 
 @dataclass(frozen=True)
@@ -54,24 +72,10 @@ class Encoded:
     finished: Finished
 
 
-def output_size(source: Source) -> tuple[int, int]:
-    """Return (width, height) of a source's clips in pixels: as displayed, square pixels, even."""
-    video = source.video
-    width, height = _square(source)
-    if (width, height) == (video.width, video.height):
-        return max(2, width & ~1), max(2, height & ~1)
-    return max(2, round(width / 2) * 2), max(2, height & ~1)
-
-
-def _square(source: Source) -> tuple[int, int]:
-    """Return the displayed size with square pixels."""
-    return round(source.video.width * source.video.sample_aspect), source.video.height
-
-
 def expect(source: Source, plan: ClipPlan) -> Expected:
     """Return what the clip of a plan must be. Raises ParamsInvalid for frames outside the source."""
-    start, end = _ticks(source, plan)
-    width, height = output_size(source)
+    start, end = clip_ticks(source, plan)
+    width, height = output_size(source, plan.settings.shape)
     return Expected(
         width=width,
         height=height,
@@ -79,12 +83,12 @@ def expect(source: Source, plan: ClipPlan) -> Expected:
         duration=(end - start) * source.video.time_base,
         ticks=[tick - start for tick in source.frame_ticks()[plan.start_frame : plan.end_frame]],
         time_base=source.video.time_base,
-        has_audio=source.audio is not None,
+        has_audio=bool(source.audio_tracks),
     )
 
 
-def _ticks(source: Source, plan: ClipPlan) -> tuple[int, int]:
-    """Return the clip's first tick, and the tick at which it ends."""
+def clip_ticks(source: Source, plan: ClipPlan) -> tuple[int, int]:
+    """Return the clip's first tick, and the tick at which it ends. Raises ParamsInvalid."""
     ticks = source.frame_ticks()
     if not 0 <= plan.start_frame < plan.end_frame <= len(ticks):
         raise ParamsInvalid(
@@ -94,74 +98,125 @@ def _ticks(source: Source, plan: ClipPlan) -> tuple[int, int]:
     return ticks[plan.start_frame], end
 
 
-def clip_arguments(location: str, source: Source, plan: ClipPlan, output: Path) -> list[str]:
+def audio_track(source: Source, settings: ClipSettings) -> AudioStream | None:
+    """Return the sound track that the settings name, None if the source has no sound. Raises ParamsInvalid."""
+    tracks = source.audio_tracks
+    if not tracks:
+        return None
+    if not 1 <= settings.audio_track <= len(tracks):
+        raise ParamsInvalid(f"There is no sound track {settings.audio_track}: the source has {len(tracks)}.")
+    return tracks[settings.audio_track - 1]
+
+
+def clip_arguments(
+    location: str,
+    source: Source,
+    plan: ClipPlan,
+    output: Path,
+    *,
+    picture: bool = True,
+    sound: bool = True,
+    parameter_set: int = 0,
+) -> list[str]:
     """Return ffmpeg's arguments for a clip; pure. They hold numbers, file names and names from fixed lists only.
 
     The source is opened twice, for picture and for sound, as each has its own place to begin reading. Both are cut by
-    exact ticks: `-ss` only decides where reading begins. Raises ParamsInvalid.
+    exact ticks: `-ss` only decides where reading begins. picture, sound: one of them may be left out.
+    parameter_set: see `codecs.Coding`. Raises ParamsInvalid.
     """
-    _check(plan)
-    settings, video = plan.settings, source.video
-    start, end = _ticks(source, plan)
-    threads = ["-threads", str(settings.threads)]
-    inputs = input_arguments(
-        location, source.demuxer, seek_s=_picture_seek(source, start), options=["-an", "-sn", "-dn", *threads]
-    )
-    graph = [_picture_graph(source, plan, start, end)]
-    maps = ["-map", "[picture]"]
-    count = 1
-    if source.audio is not None:
-        begin, length = start * video.time_base, (end - start) * video.time_base
-        heard = source.audio.start_s < float(begin + length) and source.audio.end_s > float(begin)
-        if heard:
-            seek = None if begin - PREROLL_S <= _origin(source) else _picture_seek(source, start, PREROLL_S)
-            inputs += input_arguments(
-                location, source.demuxer, seek_s=seek, options=["-vn", "-sn", "-dn", "-threads", "1"]
-            )
-            count = 2
-        graph.append(_sound_graph(source, begin, length, heard))
-        maps += ["-map", "[sound]"]
-    if plan.picture is not None:
-        inputs += ["-f", "png_pipe", "-format_whitelist", "png_pipe", "-protocol_whitelist", "file"]
-        inputs += ["-i", local(plan.picture.path)]
-        graph.append(_overlay_graph(plan.picture, source, count))
-    base = video.time_base
+    settings, base = plan.settings, source.video.time_base
+    code = check_settings(source, settings, parameter_set)
+    start, end = clip_ticks(source, plan)
+    track = audio_track(source, settings) if sound else None
+    inputs: list[list[str]] = []
+    graphs: list[str] = []
+    options: list[str] = []
+    if picture:
+        inputs.append(_picture_input(location, source, start, settings.threads))
+        label = "plain" if plan.picture or upload_filters(code) else "picture"
+        graphs.append(picture_graph(source, settings.shape, start, end, pixel_format(code), label))
+        options += _picture_options(source, plan, start, end, code)
+    if track is not None:
+        begin, length = start * base, (end - start) * base
+        heard = track.start_s < float(begin + length) and track.end_s > float(begin)
+        layout = channel_layout(track, keep=settings.audio_channels == "source")
+        graphs.append(sound_graph(track, len(inputs) if heard else None, begin, length, layout))
+        inputs += [_sound_input(location, source, start)] * heard
+        options += _sound_options(settings, track, layout)
+    if picture and plan.picture is not None:
+        shown = _picture_ticks(source, plan, start)
+        top = overlay_graph(plan.picture, source, settings.shape, len(inputs), shown, ten_bits=code.ten_bits)
+        graphs.append(",".join([top, *upload_filters(code)]) + "[picture]")
+        inputs.append(["-f", "png_pipe", "-format_whitelist", "png_pipe", "-protocol_whitelist", "file",
+                       "-i", local(plan.picture.path)])  # fmt: skip
+    elif picture and upload_filters(code):
+        graphs.append(f"[plain]{','.join(upload_filters(code))}[picture]")
     return [
-        *inputs,
-        "-copyts", "-filter_complex", ";".join(graph), *maps,
-        "-c:v", "libx264", "-preset", settings.preset, "-crf", str(settings.crf), *threads,
-        # A lookahead thread of its own races with the frame threads: other bytes in 5 % of runs on a busy machine.
-        "-x264-params", "sync-lookahead=0",
-        "-pix_fmt", "yuv420p", "-g", str(max(1, min(600, round(settings.gop_s * float(video.frame_rate))))),
-        "-fps_mode", "passthrough", "-enc_time_base:v", f"{base.numerator}/{base.denominator}",
-        "-video_track_timescale", str(base.denominator), *_colors(source),
-        # The last frame is shown until the next clip begins, whatever its packet in the source says.
-        "-bsf:v", _last_shown(source, plan, start, end),
-        "-c:a", "aac", "-b:a", f"{settings.audio_kbps}k",
+        *device_arguments(code),
+        *(word for words in inputs for word in words),
+        "-copyts", "-filter_complex", ";".join(graphs), *options,
         # A hard stop; the filters have cut before. (-frames:v would also cut the sound's last packet off.)
         "-t", microseconds((end - start) * base + 1),
-        "-map_metadata", "-1", "-map_chapters", "-1",
-        "-fflags", "+bitexact", "-flags:v", "+bitexact+cgop", "-flags:a", "+bitexact",
+        "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact",
         "-movflags", "+faststart", "-f", "mp4", local(output),
     ]  # fmt: skip
 
 
-def _check(plan: ClipPlan) -> None:
-    settings = plan.settings
-    if settings.preset not in PRESETS:
-        raise ParamsInvalid(f"The preset must be one of {', '.join(PRESETS)}.")
+def check_settings(source: Source, settings: ClipSettings, parameter_set: int = 0) -> Coding:
+    """Return how the picture is encoded. Raises ParamsInvalid for settings out of range, or unfit for the source."""
     for name, value, least, most in (
-        ("crf", settings.crf, 0, 51),
         ("threads", settings.threads, 1, 64),
         ("audio_kbps", settings.audio_kbps, 32, 512),
         ("gop_s", settings.gop_s, 0.01, 60),
     ):
         if not least <= value <= most:
             raise ParamsInvalid(f"{name} must be from {least} to {most}, not {value}.")
+    check_shape(settings.shape)
+    audio_track(source, settings)
+    return coding(
+        settings.codec, settings.encoder, settings.preset, settings.crf, settings.threads,
+        ten_bits=source.video.hdr and settings.shape.keep_hdr, parameter_set=parameter_set,
+    )  # fmt: skip
 
 
-def _origin(source: Source) -> Fraction:
-    return source.video.start_tick * source.video.time_base
+def _picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
+    options = ["-an", "-sn", "-dn", "-threads", str(threads)]
+    return input_arguments(location, source.demuxer, seek_s=_seek(source, start), options=options)
+
+
+def _sound_input(location: str, source: Source, start: int) -> list[str]:
+    base = source.video.time_base
+    beginning = start * base - PREROLL_S <= source.video.start_tick * base
+    seek = None if beginning else _seek(source, start, PREROLL_S)
+    return input_arguments(location, source.demuxer, seek_s=seek, options=["-vn", "-sn", "-dn", "-threads", "1"])
+
+
+def _picture_options(source: Source, plan: ClipPlan, start: int, end: int, code: Coding) -> list[str]:
+    base, gop_s = source.video.time_base, plan.settings.gop_s
+    return [
+        "-map", "[picture]",
+        *codec_arguments(code, max(1, min(600, round(gop_s * float(source.video.frame_rate))))),
+        "-fps_mode", "passthrough", "-enc_time_base:v", f"{base.numerator}/{base.denominator}",
+        "-video_track_timescale", str(base.denominator), *colors(source, plan.settings.shape),
+        # The last frame is shown until the next clip begins, whatever its packet in the source says.
+        "-bsf:v", _last_shown(source, plan, start, end), "-flags:v", "+bitexact+cgop",
+    ]  # fmt: skip
+
+
+def _sound_options(settings: ClipSettings, track: AudioStream, layout: str) -> list[str]:
+    kbps = settings.audio_kbps if layout in ("mono", "stereo") else settings.audio_kbps * track.channels // 2
+    return ["-map", "[sound]", "-c:a", "aac", "-b:a", f"{kbps}k", "-flags:a", "+bitexact"]
+
+
+def _picture_ticks(source: Source, plan: ClipPlan, start: int) -> tuple[int, int] | None:
+    """Return the first and last tick, from the clip's beginning, of the frames that show the picture."""
+    if plan.picture_frames is None:
+        return None
+    first, end = plan.picture_frames
+    if not plan.start_frame <= first < end <= plan.end_frame:
+        raise ParamsInvalid(f"Frames {first} to {end}, which show the text, don't lie within the clip.")
+    ticks = source.frame_ticks()
+    return ticks[first] - start, ticks[end - 1] - start
 
 
 def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
@@ -170,7 +225,7 @@ def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
     return f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{last - start})\\,{end - last}\\,DURATION)"
 
 
-def _picture_seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
+def _seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
     """Return the file's time, seconds, of the last key frame at or before a tick; None to read from the beginning."""
     base = source.video.time_base
     margin = earlier_s if source.demuxer in EXACT_SEEK else earlier_s + SEEK_MARGIN_S
@@ -179,75 +234,6 @@ def _picture_seek(source: Source, start: int, earlier_s: Fraction = Fraction(0))
     if at <= 0:
         return None
     return keyframes[at] * base - (margin if source.demuxer not in EXACT_SEEK else 0)
-
-
-def _picture_graph(source: Source, plan: ClipPlan, start: int, end: int) -> str:
-    """Return the filters of the picture: cut by ticks, begin at 0, square pixels, even size, 8 bits."""
-    video = source.video
-    width, height = output_size(source)
-    steps = [f"trim=start_pts={start}:end_pts={end}", f"setpts=PTS-({start})"]
-    # Two frames with one time stamp would be an error in MP4; the index counts them as one.
-    steps.append(r"select=isnan(prev_selected_pts)+gt(pts\,prev_selected_pts)")
-    color = _matrix(source)
-    if _square(source) != (video.width, video.height):
-        steps.append(f"scale=w={width}:h={height}:{SCALING}")
-    elif (width, height) != (video.width, video.height):
-        steps.append(f"crop={width}:{height}:0:0:exact=1")
-    if _is_rgb(video.pixel_format):
-        steps.append(f"scale=out_color_matrix={color}:out_range=tv:{SCALING}")
-    steps += ["format=yuv420p", "setsar=1"]
-    return f"[0:{source.video_index}]{','.join(steps)}[{'plain' if plan.picture else 'picture'}]"
-
-
-def _overlay_graph(picture: Picture, source: Source, number: int) -> str:
-    """Return the filters that put the picture of input `number` on top; it is converted once."""
-    base = source.video.time_base
-    prepared = f"scale=out_color_matrix={_matrix(source)}:out_range={_range(source)}:{SCALING}"
-    return (
-        f"[{number}:0]{prepared},format=yuva420p,settb={base.numerator}/{base.denominator}[text];"
-        f"[plain][text]overlay=x={picture.x}:y={picture.y}:format=yuv420:eof_action=repeat[picture]"
-    )
-
-
-def _sound_graph(source: Source, begin: Fraction, length: Fraction, heard: bool) -> str:
-    """Return the filters of the sound: exactly as long as the picture, silence where the source has none."""
-    assert source.audio is not None
-    rate = source.audio.sample_rate if source.audio.sample_rate in (44100, 48000) else 48000
-    layout = "mono" if source.audio.channels == 1 else "stereo"
-    samples = max(1, round(length * rate))
-    if not heard:
-        return f"anullsrc=r={rate}:cl={layout},atrim=end_sample={samples}[sound]"
-    from_s, to_s = (microseconds(time) for time in (begin, begin + length))
-    return (
-        f"[1:{source.audio.index}]atrim=start={from_s}:end={to_s},asetpts=PTS-({from_s})/TB,"
-        f"aresample={rate}:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},"
-        f"apad=whole_len={samples},atrim=end_sample={samples}[sound]"
-    )
-
-
-def _is_rgb(pixel_format: str) -> bool:
-    return pixel_format.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8"))
-
-
-def _matrix(source: Source) -> str:
-    """Return the matrix of the clip's colours, as players assume it where the source doesn't tell."""
-    told = {"bt709": "bt709", "bt470bg": "bt601", "smpte170m": "bt601", "bt2020nc": "bt2020", "smpte240m": "smpte240m"}
-    return told.get(source.video.color_space, "bt709" if source.video.height >= 720 else "bt601")
-
-
-def _range(source: Source) -> str:
-    return "pc" if source.video.color_range == "pc" and not _is_rgb(source.video.pixel_format) else "tv"
-
-
-def _colors(source: Source) -> list[str]:
-    """Return the colour tags, as the source has them: players read them, not the pixels."""
-    video = source.video
-    if _is_rgb(video.pixel_format):
-        names = {"bt709": "bt709", "bt601": "smpte170m"}
-        return ["-colorspace", names.get(_matrix(source), "bt709"), "-color_range", "tv"]
-    tags = (("-colorspace", video.color_space), ("-color_primaries", video.color_primaries),
-            ("-color_trc", video.color_transfer), ("-color_range", _range(source)))  # fmt: skip
-    return [word for option, value in tags if value for word in (option, value)]
 
 
 def encode_clip(
@@ -262,7 +248,7 @@ def encode_clip(
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Encoded:
-    """Write one clip (H.264, AAC, MP4 with faststart), check it, and only then move it to `output`.
+    """Write one clip (AAC sound, MP4 with faststart), check it, and only then move it to `output`.
 
     location: path or http(s) URL of the source; only the clip's part of it is read. The same source, plan and ffmpeg
     give the same bytes. scratch must be on output's file system.

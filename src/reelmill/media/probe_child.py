@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-DEMUXERS = frozenset({"mov", "matroska", "avi", "flv", "ogg", "asf", "mpegts", "mpeg"})  #: FFmpeg's names
+DEMUXERS = frozenset({"mov", "matroska", "avi", "flv", "ogg", "asf", "mpegts", "mpeg", "gif"})  #: FFmpeg's names
 SNIFFED_BYTES = 64 << 10
 LOOKED_AT_FRAMES = 32  #: decoded and compared with the index, at least 4
 LOOKED_AT_PIXELS = 128 << 20  #: in all of them
@@ -58,6 +58,8 @@ def sniff(head: bytes) -> str | None:
         (b"OggS\x00", "ogg"),
         (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
         (b"\x00\x00\x01\xba", "mpeg"),
+        (b"GIF87a", "gif"),
+        (b"GIF89a", "gif"),
     ):
         if head.startswith(start):
             return demuxer

@@ -1,17 +1,24 @@
-"""Where to cut: exact plans in integer ticks. Pure: no file, clock or randomness.
+"""Where to cut: exact plans in integer ticks. Pure: no file or clock, and chance only by a seed.
 
-One function for each way of cutting; each returns the same `Segment`s. `fixed` is here; `random` (design §7: lengths
-from SHA-256(seed, i)) and `manual` belong beside it.
+One function for each way of cutting, `fixed`, `seeded` and `manual`; each returns the same `Segment`s.
+All take `ticks`, the pts of all frames, strictly ascending, and `end_tick`, the end of the last frame, > ticks[-1].
 """
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
+from typing import Literal
 
 from reelmill.errors import ParamsInvalid
+
+Tail = Literal["keep", "merge", "drop"]  #: what becomes of a short last segment
+
+MANUAL_SLACK = Fraction(1, 2)  #: seconds by which a cut may end behind the source's end
 
 
 @dataclass(frozen=True)
@@ -57,18 +64,25 @@ class Segment:
         return float(self.end)
 
 
-def fixed(ticks: Sequence[int], end_tick: int, time_base: Fraction, duration: Fraction) -> list[Segment]:
+def fixed(
+    ticks: Sequence[int],
+    end_tick: int,
+    time_base: Fraction,
+    duration: Fraction,
+    *,
+    tail: Tail = "keep",
+    tail_below: Fraction | None = None,
+) -> list[Segment]:
     """Cut every `duration` seconds: the k-th boundary is the frame nearest to k × duration (the earlier one in a tie).
 
-    ticks: pts of all frames, strictly ascending; end_tick: end of the last frame, > ticks[-1]; duration > 0 seconds.
-    Boundaries that fall on one frame are one: clips are never empty. They follow each other without gap or overlap,
-    and the last one keeps the rest.
+    duration: > 0 seconds. Boundaries that fall on one frame are one: clips are never empty. They follow each other
+    without gap or overlap. tail: a last segment that is shorter than `tail_below` seconds (None: than `duration`)
+    is kept, merged into the one before, or dropped; a source that is shorter than that is one segment anyway.
     Raises ParamsInvalid for a duration ≤ 0 and a source without frames.
     """
     if duration <= 0:
         raise ParamsInvalid("The duration of a clip must be more than 0 seconds.")
-    if not ticks:
-        raise ParamsInvalid("The source has no frames.")
+    _check_frames(ticks)
     step = duration / time_base  # ticks, not a whole number for 29.97 frames/s
     starts = [0]
     k = 1
@@ -80,7 +94,98 @@ def fixed(ticks: Sequence[int], end_tick: int, time_base: Fraction, duration: Fr
         following = ticks[frame + 1] if frame + 1 < len(ticks) else end_tick
         middle = Fraction(ticks[frame] + following, 2)
         k = max(k + 1, (middle - ticks[0]) // step)
+    segments = _between(starts, ticks, end_tick, time_base)
+    if tail == "keep" or len(segments) == 1 or not _is_short(segments[-1], ticks, tail_below or duration):
+        return segments
+    return _between(starts[:-1], ticks, end_tick, time_base) if tail == "merge" else segments[:-1]
+
+
+def seeded(
+    ticks: Sequence[int], end_tick: int, time_base: Fraction, *, seed: int, least: Fraction, most: Fraction
+) -> list[Segment]:
+    """Cut into lengths that `random_lengths` draws: the same seed cuts the same source the same way, anywhere.
+
+    Boundaries fall on the nearest frame, so a clip may be off [least, most] by a frame.
+    Raises ParamsInvalid as `random_lengths`, and for a source without frames.
+    """
+    _check_frames(ticks)
+    total = (end_tick - ticks[0]) * time_base
+    starts = [0]
+    for boundary in list(accumulate(random_lengths(total, seed, least, most)))[:-1]:
+        frame = _nearest(ticks, end_tick, ticks[0] + boundary / time_base)
+        if starts[-1] < frame < len(ticks):
+            starts.append(frame)
     return _between(starts, ticks, end_tick, time_base)
+
+
+def random_lengths(total: Fraction, seed: int, least: Fraction, most: Fraction) -> list[Fraction]:
+    """Return exact lengths in seconds that add up to `total`, each uniform in [least, most].
+
+    The i-th is least + (most − least) × u, where u is the first 8 bytes of SHA-256("{seed}:{i}"), as a fraction of
+    2⁶⁴. A rest shorter than `least` joins the clip before if that stays ≤ most; else the last two are halved.
+    Raises ParamsInvalid unless 0 < least ≤ most.
+    """
+    if not 0 < least <= most:
+        raise ParamsInvalid(
+            f"The shortest clip must be more than 0 s and no longer than the longest: {float(least):g} and "
+            f"{float(most):g} s don't do."
+        )
+    lengths: list[Fraction] = []
+    left = total
+    while left > 0:
+        drawn = hashlib.sha256(f"{seed}:{len(lengths)}".encode()).digest()
+        length = least + (most - least) * Fraction(int.from_bytes(drawn[:8]), 1 << 64)
+        lengths.append(min(length, left))
+        left -= lengths[-1]
+    if len(lengths) > 1 and lengths[-1] < least:
+        *before, last, rest = lengths
+        joined = last + rest
+        lengths = [*before, joined] if joined <= most else [*before, joined / 2, joined / 2]
+    return lengths
+
+
+def manual(
+    ticks: Sequence[int], end_tick: int, time_base: Fraction, cuts: Sequence[tuple[Fraction, Fraction | None]]
+) -> list[Segment]:
+    """Cut out what is listed, in its order; cuts may overlap, and leave parts of the source out.
+
+    cuts: (start, end) in seconds from the first frame, None for the source's end; both fall on the nearest frame
+    (the earlier in a tie), and at least one frame is shown. Up to half a second behind the end is taken for the end.
+    Raises ParamsInvalid for a cut that isn't within the source or whose end isn't behind its start (it names the
+    cut, counted from 1), for an empty list, and for a source without frames.
+    """
+    _check_frames(ticks)
+    if not cuts:
+        raise ParamsInvalid("The list of cuts is empty.")
+    total = (end_tick - ticks[0]) * time_base
+    segments = []
+    for index, (start, end) in enumerate(cuts):
+        named = f"Cut {index + 1}, {float(start):g} s to {'the end' if end is None else f'{float(end):g} s'},"
+        end = total if end is None else end
+        if not 0 <= start < total or end > total + MANUAL_SLACK:
+            raise ParamsInvalid(f"{named} isn't within the video, which is {float(total):.3f} s long.")
+        if end <= start:
+            raise ParamsInvalid(f"{named} ends before it begins.")
+        first = min(_nearest(ticks, end_tick, ticks[0] + start / time_base), len(ticks) - 1)
+        last = max(_nearest(ticks, end_tick, ticks[0] + end / time_base), first + 1)
+        segments.append(_segment(index, first, last, ticks, end_tick, time_base))
+    return segments
+
+
+def frame_at(ticks: Sequence[int], end_tick: int, time_base: Fraction, seconds: Fraction) -> int:
+    """Return the index of the frame that begins nearest to `seconds` from the first; len(ticks) is the end."""
+    return _nearest(ticks, end_tick, ticks[0] + seconds / time_base)
+
+
+def _check_frames(ticks: Sequence[int]) -> None:
+    if not ticks:
+        raise ParamsInvalid("The source has no frames.")
+
+
+def _is_short(last: Segment, ticks: Sequence[int], below: Fraction) -> bool:
+    """Return whether a segment is shorter than `below` seconds by more than the rounding to frames."""
+    frame = Fraction(last.end_tick - ticks[last.start_frame], last.frame_count) * last.time_base
+    return last.duration < below - frame
 
 
 def _nearest(ticks: Sequence[int], end_tick: int, wanted: Fraction) -> int:
@@ -96,14 +201,18 @@ def _between(starts: Sequence[int], ticks: Sequence[int], end_tick: int, time_ba
     """Return the segments that begin at these frames; starts[0] is 0."""
     ends = [*starts[1:], len(ticks)]
     return [
-        Segment(
-            index=index,
-            start_frame=start,
-            end_frame=end,
-            start_tick=ticks[start],
-            end_tick=ticks[end] if end < len(ticks) else end_tick,
-            time_base=time_base,
-            origin_tick=ticks[0],
-        )
+        _segment(index, start, end, ticks, end_tick, time_base)
         for index, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]
+
+
+def _segment(index: int, start: int, end: int, ticks: Sequence[int], end_tick: int, time_base: Fraction) -> Segment:
+    return Segment(
+        index=index,
+        start_frame=start,
+        end_frame=end,
+        start_tick=ticks[start],
+        end_tick=ticks[end] if end < len(ticks) else end_tick,
+        time_base=time_base,
+        origin_tick=ticks[0],
+    )

@@ -1,0 +1,241 @@
+"""The filter graphs of a clip: picture, text, sound. Numbers and names from fixed lists; no word of a user.
+
+A graph cuts by ticks and never by seconds, so that what is kept doesn't hang on rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from reelmill.errors import ParamsInvalid
+from reelmill.media.ffmpeg import microseconds
+from reelmill.media.probe import AudioStream, Source
+from reelmill.media.text import Picture
+
+Fit = Literal["contain", "cover", "pad"]
+
+SCALING = "flags=bicubic+accurate_rnd+bitexact"
+#: AAC's own orders of channels, ISO/IEC 14496-3, table 1.19
+LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1(wide)", "7.1"})
+#: A white text in an HDR picture is as bright as its diffuse white, 203 cd/m² (ITU-R BT.2408): as code values for
+#: the 8-bit sRGB value `val`, by the curves of SMPTE ST 2084 and ITU-R BT.2100.
+PQ = ("255*pow((0.8359375+18.8515625*pow(pow(val/255,2.2)*0.0203,0.1593017578))"
+      "/(1+18.6875*pow(pow(val/255,2.2)*0.0203,0.1593017578)),78.84375)")  # fmt: skip
+HLG = ("255*if(lte(pow(val/255,2.2)*0.265,1/12),sqrt(3*0.265*pow(val/255,2.2)),"
+       "0.17883277*log(12*0.265*pow(val/255,2.2)-0.28466892)+0.55991073)")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The picture of the clips of one source: its size and its colours."""
+
+    width: int = 0  #: pixels, even; 0: as the source, or as the height asks
+    height: int = 0
+    fit: Fit = "contain"  #: within the size, never enlarged; cover it, the rest cut off; pad it with black
+    keep_hdr: bool = False  #: else PQ and HLG are mapped to SDR
+    deinterlace: bool = True  #: where the source is interlaced
+
+
+def output_size(source: Source, shape: Shape | None = None) -> tuple[int, int]:
+    """Return (width, height) of a source's clips in pixels: as displayed, square pixels, even."""
+    shape = shape or Shape()
+    if not (shape.width or shape.height):
+        return _natural(source)
+    if shape.width and shape.height and shape.fit != "contain":
+        return shape.width, shape.height
+    width, height = _square(source)
+    factors = [Fraction(shape.width, width)] * bool(shape.width) + [Fraction(shape.height, height)] * bool(shape.height)
+    factor = min(factors)
+    return _natural(source) if factor >= 1 else _even(width * factor, height * factor)
+
+
+def check_shape(shape: Shape) -> None:
+    """Raises ParamsInvalid for a size that can't be encoded."""
+    for name, value in (("width", shape.width), ("height", shape.height)):
+        if value and (not 16 <= value <= 8192 or value % 2):
+            raise ParamsInvalid(f"The {name} must be even and from 16 to 8192 pixels, not {value}.")
+    if shape.fit not in ("contain", "cover", "pad"):
+        raise ParamsInvalid("The fit must be contain, cover or pad.")
+    if shape.fit != "contain" and not (shape.width and shape.height):
+        raise ParamsInvalid(f"To {shape.fit} a size, both width and height must be given.")
+
+
+def is_untouched(source: Source, shape: Shape) -> bool:
+    """Return whether a clip's pictures are the source's, pixel by pixel as stored."""
+    video = source.video
+    same_size = output_size(source, shape) == (video.coded_width, video.coded_height)
+    converted = tone_mapped(source, shape) or (shape.deinterlace and video.interlaced)
+    return same_size and not video.rotation and video.sample_aspect == 1 and not converted
+
+
+def tone_mapped(source: Source, shape: Shape) -> bool:
+    """Return whether the source's HDR is mapped to SDR."""
+    return source.video.hdr and not shape.keep_hdr
+
+
+def _square(source: Source) -> tuple[int, int]:
+    """Return the displayed size with square pixels."""
+    return round(source.video.width * source.video.sample_aspect), source.video.height
+
+
+def _natural(source: Source) -> tuple[int, int]:
+    video = source.video
+    width, height = _square(source)
+    if (width, height) == (video.width, video.height):
+        return max(2, width & ~1), max(2, height & ~1)
+    return max(2, round(width / 2) * 2), max(2, height & ~1)
+
+
+def _even(width: Fraction, height: Fraction) -> tuple[int, int]:
+    return max(2, round(width / 2) * 2), max(2, round(height / 2) * 2)
+
+
+def picture_graph(source: Source, shape: Shape, start: int, end: int, pixels: str, label: str) -> str:
+    """Return the filters of the picture: cut by ticks, begin at 0, square pixels, even size. pixels: the format."""
+    base = source.video.time_base
+    steps = []
+    if shape.deinterlace and source.video.interlaced:
+        # One frame for each frame, before the cut: the fields around are needed. It halves the ticks.
+        steps += ["bwdif=mode=send_frame:parity=auto:deint=all", f"settb={base.numerator}/{base.denominator}"]
+    steps += [f"trim=start_pts={start}:end_pts={end}", f"setpts=PTS-({start})"]
+    # Two frames with one time stamp would be an error in MP4; the index counts them as one.
+    steps.append(r"select=isnan(prev_selected_pts)+gt(pts\,prev_selected_pts)")
+    steps += _resized(source, shape)
+    if tone_mapped(source, shape):
+        steps += _to_sdr(source)
+    elif is_rgb(source):
+        steps.append(f"scale=out_color_matrix={matrix(source, shape)}:out_range=tv:{SCALING}")
+    steps += [f"format={pixels}", "setsar=1"]
+    return f"[0:{source.video_index}]{','.join(steps)}[{label}]"
+
+
+def _resized(source: Source, shape: Shape) -> list[str]:
+    """Return the filters that bring the displayed picture to its size."""
+    video = source.video
+    width, height = output_size(source, shape)
+    natural = _natural(source)
+    if (width, height) == natural:
+        if _square(source) != (video.width, video.height):
+            return [f"scale=w={width}:h={height}:{SCALING}"]
+        return [f"crop={width}:{height}:0:0:exact=1"] if natural != (video.width, video.height) else []
+    if shape.fit == "contain":
+        return [f"scale=w={width}:h={height}:{SCALING}"]
+    full_w, full_h = _square(source)
+    sides = Fraction(width, full_w), Fraction(height, full_h)
+    if shape.fit == "cover":
+        inner = _even(full_w * max(sides), full_h * max(sides))
+        inner = max(inner[0], width), max(inner[1], height)
+        x, y = (inner[0] - width) // 4 * 2, (inner[1] - height) // 4 * 2
+        return [f"scale=w={inner[0]}:h={inner[1]}:{SCALING}", f"crop={width}:{height}:{x}:{y}:exact=1"]
+    inner = _even(full_w * min(sides), full_h * min(sides))
+    inner = min(inner[0], width), min(inner[1], height)
+    x, y = (width - inner[0]) // 4 * 2, (height - inner[1]) // 4 * 2
+    return [f"scale=w={inner[0]}:h={inner[1]}:{SCALING}", f"pad={width}:{height}:{x}:{y}:black"]
+
+
+def _to_sdr(source: Source) -> list[str]:
+    """Return the filters from PQ or HLG to BT.709: linear light at 100 cd/m² for 1.0, then Hable's curve."""
+    video = source.video
+    primaries = video.color_primaries or "bt2020"
+    told = f"tin={video.color_transfer}:min={video.color_space or 'bt2020nc'}:pin={primaries}:rin={_range(source)}"
+    told = told.replace("bt2020nc", "2020_ncl").replace("bt2020c", "2020_cl").replace("pin=bt2020", "pin=2020")
+    told = told.replace("rin=tv", "rin=limited").replace("rin=pc", "rin=full")
+    return [
+        f"zscale={told}:t=linear:npl=100",
+        "format=gbrpf32le",
+        "zscale=p=709",
+        "tonemap=tonemap=hable:desat=0",
+        "zscale=t=709:m=709:r=limited",
+    ]
+
+
+def overlay_graph(
+    picture: Picture, source: Source, shape: Shape, number: int, shown: tuple[int, int] | None, *, ten_bits: bool
+) -> str:
+    """Return the filters that put the picture of input `number` on top; it is converted once.
+
+    shown: first and last tick from the clip's beginning at which it is seen; None all along.
+    """
+    base = source.video.time_base
+    deep = "p10" if ten_bits else ""
+    steps = ["format=rgba"]
+    if ten_bits:
+        curve = PQ if source.video.color_transfer == "smpte2084" else HLG
+        steps.append(f"lutrgb=r='{curve}':g='{curve}':b='{curve}'")
+    range_ = "tv" if tone_mapped(source, shape) else _range(source)
+    steps += [
+        f"scale=out_color_matrix={matrix(source, shape)}:out_range={range_}:{SCALING}",
+        f"format=yuva420{deep or 'p'}{'le' if deep else ''}",
+        f"settb={base.numerator}/{base.denominator}",
+    ]
+    when = ""
+    if shown is not None:
+        first, last = ((2 * tick + off) for tick, off in zip(shown, (-1, 1), strict=True))
+        half = f"{base.numerator}/{2 * base.denominator}"
+        when = f":enable='between(t,{first}*{half},{last}*{half})'"
+    return (
+        f"[{number}:0]{','.join(steps)}[text];"
+        f"[plain][text]overlay=x={picture.x}:y={picture.y}:format=yuv420{deep}:eof_action=repeat{when}"
+    )
+
+
+def sound_graph(track: AudioStream, number: int | None, begin: Fraction, length: Fraction, layout: str) -> str:
+    """Return the filters of the sound: exactly as long as the picture, silence where the source has none.
+
+    number: the input to read, None if nothing is to be heard. begin, length: seconds on the file's clock.
+    """
+    rate = sample_rate(track)
+    samples = max(1, round(length * rate))
+    if number is None:
+        return f"anullsrc=r={rate}:cl={layout},atrim=end_sample={samples}[sound]"
+    from_s, to_s = (microseconds(time) for time in (begin, begin + length))
+    return (
+        f"[{number}:{track.index}]atrim=start={from_s}:end={to_s},asetpts=PTS-({from_s})/TB,"
+        f"aresample={rate}:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},"
+        f"apad=whole_len={samples},atrim=end_sample={samples}[sound]"
+    )
+
+
+def sample_rate(track: AudioStream) -> int:
+    """Return the clips' sample rate in Hz."""
+    return track.sample_rate if track.sample_rate in (44100, 48000) else 48000
+
+
+def channel_layout(track: AudioStream, *, keep: bool) -> str:
+    """Return the clips' channels: mono stays mono, more than two become stereo unless they are to be kept."""
+    if track.channels == 1:
+        return "mono"
+    plain = track.layout.replace("(side)", "").replace("(back)", "")
+    return plain if keep and plain in LAYOUTS else "stereo"
+
+
+def is_rgb(source: Source) -> bool:
+    """Return whether the source's pictures are stored as red, green and blue."""
+    return source.video.pixel_format.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8"))
+
+
+def matrix(source: Source, shape: Shape) -> str:
+    """Return the matrix of the clip's colours, as players assume it where the source doesn't tell."""
+    if tone_mapped(source, shape):
+        return "bt709"
+    told = {"bt709": "bt709", "bt470bg": "bt601", "smpte170m": "bt601", "bt2020nc": "bt2020", "smpte240m": "smpte240m"}
+    return told.get(source.video.color_space, "bt709" if source.video.height >= 720 else "bt601")
+
+
+def _range(source: Source) -> str:
+    return "pc" if source.video.color_range == "pc" and not is_rgb(source) else "tv"
+
+
+def colors(source: Source, shape: Shape) -> list[str]:
+    """Return the colour tags, as the source has them: players read them, not the pixels."""
+    video = source.video
+    if tone_mapped(source, shape):
+        return ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
+    if is_rgb(source):
+        names = {"bt709": "bt709", "bt601": "smpte170m"}
+        return ["-colorspace", names.get(matrix(source, shape), "bt709"), "-color_range", "tv"]
+    tags = (("-colorspace", video.color_space), ("-color_primaries", video.color_primaries),
+            ("-color_trc", video.color_transfer), ("-color_range", _range(source)))  # fmt: skip
+    return [word for option, value in tags if value for word in (option, value)]
