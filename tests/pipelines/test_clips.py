@@ -18,8 +18,8 @@ from media_sources import make_source
 from reelmill.jobs.model import Artifact, Job
 from reelmill.jobs.service import Caller
 from reelmill.media import Source, layout, output_size, run
-from reelmill.pipelines.clips import TextParams
-from reelmill.pipelines.clips.pipeline import style
+from reelmill.pipelines.clips import OneForAll
+from reelmill.pipelines.clips.texts import style
 from reelmill.settings import Settings
 from reelmill.wiring import App, build
 from samples import sample
@@ -118,7 +118,7 @@ def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 
 
 def box_of(source: Source) -> tuple[slice, slice]:
-    laid = layout(TEXT["text"], style(TextParams(**TEXT)), *output_size(source))  # type: ignore[arg-type]
+    laid = layout(TEXT["text"], style(OneForAll(**TEXT)), *output_size(source))  # type: ignore[arg-type]
     return slice(laid.y, laid.y + laid.height), slice(laid.x, laid.x + laid.width)
 
 

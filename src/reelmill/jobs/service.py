@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from reelmill.errors import (
     NotReady,
@@ -189,7 +190,8 @@ class Service:
                 raise UploadMismatch("The SHA-256 of the object differs from the announced one.")
         # What the steps' digests know the source by: its content where that is known, else this very upload.
         identity = f"sha256:{sha256}" if sha256 else f"video:{video.id}"
-        return {**self.probe(self.objects.locate(video.key)), "identity": identity}
+        told = {"identity": identity, "filename": video.filename}
+        return {**self.probe(self.objects.locate(video.key)), **told}
 
     def _record_upload(self, video: Video, job: Job | None, source: Json) -> Completed:
         refused: ReelmillError | None = None
@@ -237,7 +239,7 @@ class Service:
         try:
             return pipeline.Params.model_validate(params)
         except ValidationError as error:
-            raise invalid_params(error) from error
+            raise invalid_params(error, params) from error
 
     def preview(self, caller: Caller, video_id: str, pipeline: str, params: Json) -> Json:
         """Return what a job would make, from the code that plans it. Raises UploadNeeded, ParamsInvalid."""
@@ -406,12 +408,29 @@ class Service:
         return digest.hexdigest()
 
 
-def invalid_params(error: ValidationError) -> ParamsInvalid:
+def invalid_params(error: ValidationError, given: Any) -> ParamsInvalid:
     """Return pydantic's findings as one error of ours: the first in the detail, all in `errors`."""
-    found = [{"field": ".".join(str(part) for part in e["loc"]), "message": e["msg"]} for e in error.errors()]
+    found = [
+        {"field": _field(fault, given), "message": fault["msg"].removeprefix("Value error, ")}
+        for fault in error.errors()
+    ]
     first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return ParamsInvalid(f"{first['field'] or 'params'}: {first['message']}{more}.", errors=found)
+
+
+def _field(fault: ErrorDetails, given: Any) -> str:
+    """Return a fault's place as a dotted path in what the user wrote: the names of a union's members left out."""
+    path: list[str] = []
+    here = given
+    for part in fault["loc"]:
+        if isinstance(part, int) and isinstance(here, list):
+            path.append(str(part))
+            here = here[part] if part < len(here) else None
+        elif isinstance(here, dict) and part in here:
+            path.append(str(part))
+            here = here[part]
+    return ".".join([*path, str(fault["loc"][-1])] if fault["type"] == "missing" else path)
 
 
 def _takes_upload(job: Job) -> bool:

@@ -14,6 +14,7 @@ import av
 from reelmill.errors import OutputRejected
 
 SOUND_S = Fraction(25, 1000)  #: seconds by which sound may end off the picture: an AAC frame is 21–23 ms
+DECODERS = {"libdav1d": "av1"}  #: whose names aren't their codecs'
 TICK_S = Fraction(1, 1_000_000)  #: seconds by which a frame's time may be off the plan
 
 
@@ -107,7 +108,7 @@ def _compare(container: Any, path: Path, expected: Expected) -> Checked:
         height=size[1],
         frame_count=len(shown),
         frame_rate=video.average_rate or Fraction(expected.frame_count) / expected.duration,
-        video_codec=video.codec_context.name,
+        video_codec=DECODERS.get(video.codec_context.name, video.codec_context.name),
         audio_codec=None if audio is None else audio.codec_context.name,
         bit_rate=round(bytes_ * 8 / end),
         audio_end_s=None if audio is None else float(sound_end),

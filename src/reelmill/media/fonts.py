@@ -1,133 +1,143 @@
-"""Which font can draw which character: Pillow draws an empty box where a glyph is missing, and doesn't tell.
+"""The fonts that are installed with the package: which characters each has, and how it shapes them.
 
-The fonts are those of the package manimgx-fonts; manimgx-fonts-cjk adds Chinese, Japanese and Korean if installed.
+They are Noto Sans for 22 scripts, symbols, one-colour emoji (package manimgx-fonts), and Noto Sans CJK with a face
+for each language of Han characters (manimgx-fonts-cjk). HarfBuzz shapes; Pillow, whose raqm does the same, paints.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import Literal, NamedTuple, get_args
 
+import uharfbuzz as hb
 from PIL import ImageFont, features
 
 from reelmill.errors import ToolMissing
 
+Language = Literal["ja", "ko", "zh-Hans", "zh-Hant", "zh-HK"]  #: in the order of the faces of Noto Sans CJK
+
 PACKAGES = ("manimgx_fonts", "manimgx_fonts_cjk")
 FIRST = "NotoSans["  #: Latin, Greek, Cyrillic: the look of everything that it covers
-LAST = ("NotoSansSymbols", "NotoEmoji")  #: in this order, behind all scripts
-LEFT_OUT = ("NotoSans-Italic",)
+CJK = "NotoSansCJK"
+LAST = (CJK, "NotoSansSymbols", "NotoEmoji")  #: in this order, behind all other scripts
+LEFT_OUT = "NotoSans-Italic"
+WEIGHTS = 400, 700  #: all faces have these; those of CJK have more, and would not match the others
+
+
+class Glyph(NamedTuple):
+    """One shaped glyph. Lengths in font sizes, from the pen's place, upwards and to the right."""
+
+    char: int  #: index in the shaped text of the first character that it stands for
+    advance: float
+    left: float
+    right: float
+    up: float
+    down: float  #: how far it reaches below the baseline
 
 
 @dataclass(frozen=True)
 class Face:
-    """One font file and the characters that it has."""
+    """One face of a font file."""
 
     path: Path
     index: int  #: of the face in its file
-    covers: frozenset[int] = field(repr=False)  #: code points
 
     @property
     def is_emoji(self) -> bool:
-        return "Emoji" in self.path.name
+        return self.path.name.startswith("NotoEmoji")
+
+    @property
+    def is_cjk(self) -> bool:
+        return self.path.name.startswith(CJK)
+
+    @cached_property
+    def _face(self) -> hb.Face:
+        return hb.Face(hb.Blob.from_file_path(str(self.path)), self.index)
+
+    def covers(self, chars: str) -> bool:
+        """Return whether it has a glyph for each of the characters."""
+        return all(ord(char) in self._code_points for char in chars)
+
+    @cached_property
+    def _code_points(self) -> hb.Set:
+        return self._face.unicodes
+
+    def shaped(self, text: str, right_to_left: bool, weight: int) -> list[Glyph]:
+        """Return the glyphs of a text of one script and direction, from left to right.
+
+        weight: 400 (regular) – 700 (bold); others count as the nearest. Raises KeyError with the index of a character
+        for which there is no glyph.
+        """
+        buffer = hb.Buffer()
+        buffer.add_str(text)
+        buffer.direction = "rtl" if right_to_left else "ltr"
+        buffer.guess_segment_properties()
+        hb.shape(_scaled(self, _clamped(weight)), buffer)
+        glyphs = []
+        for info, place in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
+            if not info.codepoint:
+                raise KeyError(info.cluster)
+            left, up, right, down = _extents(self, _clamped(weight), info.codepoint)
+            x, y = place.x_offset / UNITS, place.y_offset / UNITS
+            glyphs.append(Glyph(info.cluster, place.x_advance / UNITS, left + x, right + x, up + y, down - y))
+        return glyphs
 
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
-        """Return the font at a size in pixels and the nearest weight that it has (400 regular, 700 bold)."""
+        """Return the font for painting, at a size in pixels and the nearest weight that all faces have."""
         font = ImageFont.truetype(str(self.path), size_px, index=self.index, layout_engine=ImageFont.Layout.RAQM)
-        try:
-            axes = font.get_variation_axes()
-        except OSError:
-            return font  # has one weight only
-        wanted: list[float] = []
-        for axis in axes:
-            least, usual, most = axis["minimum"] or 0, axis["default"] or 0, axis["maximum"] or 0
-            wanted.append(min(max(weight, least), most) if axis["name"] == b"Weight" else usual)
-        font.set_variation_by_axes(wanted)
+        font.set_variation_by_axes([_clamped(weight)])
         return font
 
 
-@lru_cache(maxsize=1)
-def faces() -> tuple[Face, ...]:
-    """Return all fonts, the preferred ones first. Raises ToolMissing if there is none, or no raqm.
+UNITS = 16384  #: HarfBuzz's units in a font size: finer than any of the fonts
 
-    Kept for the process: the packages' files don't change, and reading 23 tables takes a tenth of a second.
+
+def _clamped(weight: int) -> int:
+    return min(max(weight, WEIGHTS[0]), WEIGHTS[1])
+
+
+@lru_cache(maxsize=256)
+def _scaled(face: Face, weight: int) -> hb.Font:
+    font = hb.Font(face._face)
+    font.scale = UNITS, UNITS
+    font.set_variations({"wght": weight})
+    return font
+
+
+@lru_cache(maxsize=20_000)
+def _extents(face: Face, weight: int, glyph: int) -> tuple[float, float, float, float]:
+    """Return a glyph's left, upper, right and lower edge, font sizes."""
+    found = _scaled(face, weight).get_glyph_extents(glyph)
+    if found is None or not (found.width and found.height):
+        return 0.0, 0.0, 0.0, 0.0
+    left, up = found.x_bearing / UNITS, found.y_bearing / UNITS
+    return left, up, left + found.width / UNITS, -(up + found.height / UNITS)
+
+
+@lru_cache(maxsize=len(get_args(Language)))
+def faces(language: Language = "zh-Hans") -> tuple[Face, ...]:
+    """Return the fonts to look through, the preferred ones first; Han characters as `language` writes them.
+
+    Raises ToolMissing if fonts aren't installed, or Pillow can't shape.
     """
     if not features.check("raqm"):
         raise ToolMissing("Pillow was built without raqm, which shapes text: install Pillow's own wheel.")
-    found = []
+    found: list[Path] = []
     for package in PACKAGES:
         spec = find_spec(package)
         folders = (spec.submodule_search_locations or []) if spec else []
-        for folder in folders:
-            files = (path for path in Path(folder).rglob("*") if path.suffix in {".ttf", ".otf", ".ttc"})
-            found += [path for path in files if not path.name.startswith(LEFT_OUT)]
-    if not any(path.name.startswith(FIRST) for path in found):
-        raise ToolMissing("The fonts of the package manimgx-fonts aren't there.")
-    return tuple(Face(path, 0, _coverage(path)) for path in sorted(found, key=_rank))
+        files = [path for folder in folders for path in Path(folder).iterdir() if path.suffix in {".ttf", ".ttc"}]
+        if not files:
+            raise ToolMissing(f"The fonts of the package {package.replace('_', '-')} aren't there: install it again.")
+        found += [path for path in files if not path.name.startswith(LEFT_OUT)]
+    place = get_args(Language).index(language)
+    return tuple(Face(path, place if path.name.startswith(CJK) else 0) for path in sorted(found, key=_rank))
 
 
 def _rank(path: Path) -> tuple[int, str]:
     if path.name.startswith(FIRST):
         return 0, path.name
-    for place, name in enumerate(LAST):
-        if path.name.startswith(name):
-            return 3 + place, path.name
-    return (2 if "CJK" in path.name else 1), path.name
-
-
-def _coverage(path: Path) -> frozenset[int]:
-    """Return the code points that a font's character map has: OpenType 1.9, `cmap`, formats 4 and 12."""
-    with path.open("rb") as file:
-        if file.read(4) == b"ttcf":
-            file.seek(12)
-            file.seek(struct.unpack(">I", file.read(4))[0] + 4)
-        tables = struct.unpack(">H", file.read(2))[0]
-        file.seek(6, 1)
-        for _ in range(tables):
-            tag, _, offset, length = struct.unpack(">4sIII", file.read(16))
-            if tag == b"cmap":
-                return _read_cmap(file, offset, length)
-    return frozenset()
-
-
-def _read_cmap(file: BinaryIO, offset: int, length: int) -> frozenset[int]:
-    file.seek(offset)
-    table = file.read(length)
-    (count,) = struct.unpack_from(">H", table, 2)
-    covered: set[int] = set()
-    for n in range(count):
-        platform, encoding, start = struct.unpack_from(">HHI", table, 4 + 8 * n)
-        if (platform, encoding) not in {(0, 3), (0, 4), (0, 6), (3, 1), (3, 10)}:
-            continue
-        (kind,) = struct.unpack_from(">H", table, start)
-        if kind == 4:
-            covered |= _format_4(table, start)
-        elif kind == 12:
-            (groups,) = struct.unpack_from(">I", table, start + 12)
-            for group in range(groups):
-                first, last, _ = struct.unpack_from(">III", table, start + 16 + 12 * group)
-                covered.update(range(first, last + 1))
-    return frozenset(covered)
-
-
-def _format_4(table: bytes, start: int) -> set[int]:
-    (doubled,) = struct.unpack_from(">H", table, start + 6)
-    count = doubled // 2
-    ends = struct.unpack_from(f">{count}H", table, start + 14)
-    starts = struct.unpack_from(f">{count}H", table, start + 16 + doubled)
-    deltas = struct.unpack_from(f">{count}H", table, start + 16 + 2 * doubled)
-    places = start + 16 + 3 * doubled
-    offsets = struct.unpack_from(f">{count}H", table, places)
-    covered = set()
-    for n, (first, last, delta, offset) in enumerate(zip(starts, ends, deltas, offsets, strict=True)):
-        for code in range(first, min(last, 0xFFFE) + 1):
-            if offset:
-                (glyph,) = struct.unpack_from(">H", table, places + 2 * n + offset + 2 * (code - first))
-            else:
-                glyph = (code + delta) & 0xFFFF
-            if glyph:
-                covered.add(code)
-    return covered
+    return next((2 + n for n, name in enumerate(LAST) if path.name.startswith(name)), 1), path.name

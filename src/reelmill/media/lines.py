@@ -1,183 +1,133 @@
-"""A line of text as runs: each in one font and one direction, in the order in which they are seen.
+"""A paragraph of text made ready to be set: its language, where it may be broken, how wide each part is, in which
+font and direction each character goes, and what is seen from left to right.
 
-Within a run HarfBuzz and FriBiDi (raqm) shape and order. Between runs, as a line may need several fonts, rules
-W1, W4, W5, W7, N1, N2 and L2 of the Unicode bidirectional algorithm (UAX #9) are followed for text without
-explicit embedding.
+Lines end where ICU allows it: rules UAX #14, with dictionaries for Thai, Lao, Khmer and Burmese, which write no spaces
+between words, and by phrases in short Japanese and Korean texts. What belongs together in one place (a letter with
+its marks, joined emoji, a flag) is a grapheme cluster of UAX #29. Directions are those of the Unicode bidirectional
+algorithm, UAX #9, without its explicit codes: those are refused before.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, groupby
 
-from reelmill.media.fonts import Face
+from icu4py.breakers import CharacterBreaker, LineBreaker
 
-JOINERS = frozenset("\u200c\u200d\u200e\u200f\u00ad\u2060")  #: need no glyph, change how others look
-STRONG_RIGHT = frozenset({"R", "AL"})
-NO_LINE_START = frozenset("、。，．・：；？！）」』】〕〉》ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}»”’%")
-NO_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-NO_LINE_END = frozenset("（「『【〔〈《([{«“‘")
+from reelmill.errors import ParamsInvalid
+from reelmill.media.fonts import Face, Glyph, Language, faces
+
+PHRASES = {"ja": "ja-u-lw-phrase", "ko": "ko-u-lw-phrase"}
+MOST_FOR_PHRASES = 100  #: characters; longer texts are run on as in a book
+SPACES = " \u3000\u200b"
+SOFT_HYPHEN = "\u00ad"
+
+# Default_Ignorable_Code_Point (Unicode 17): needs no glyph, changes how its neighbours look.
+_IGNORED = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+    (0x200B, 0x200F), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """A piece of a line."""
+    """A piece of a line in one font and one direction, in the order in which it is read."""
 
     text: str
     face: Face
     right_to_left: bool
 
 
-def is_invisible(char: str) -> bool:
-    """Return whether a character needs no glyph of its own."""
-    return char in JOINERS or unicodedata.category(char) == "Cf" or 0xFE00 <= ord(char) <= 0xFE0F
+class Paragraph:
+    """One paragraph, measured at a font size of 1. Raises ParamsInvalid naming what no installed font can draw.
 
-
-def missing(text: str, fonts: Sequence[Face]) -> list[str]:
-    """Return the characters, each once, for which there is no glyph in any font."""
-    wanted = dict.fromkeys(char for char in text if char != "\n" and not is_invisible(char))
-    return [char for char in wanted if not any(ord(char) in face.covers for face in fonts)]
-
-
-def is_right_to_left(text: str) -> bool:
-    """Return a paragraph's direction: that of its first letter (rule P2)."""
-    for char in text:
-        kind = unicodedata.bidirectional(char)
-        if kind in STRONG_RIGHT:
-            return True
-        if kind == "L":
-            return False
-    return False
-
-
-def visual_runs(line: str, fonts: Sequence[Face], base: bool) -> list[Run]:
-    """Return a line's runs from left to right. base: the paragraph runs from right to left."""
-    runs: list[tuple[Run, int]] = []
-    face: Face | None = None
-    for char, level in zip(line, levels(line, base), strict=True):
-        face = _face(char, face, fonts)
-        if runs and runs[-1][0].face is face and runs[-1][1] == level:
-            runs[-1] = Run(runs[-1][0].text + char, face, level == 1), level
-        else:
-            runs.append((Run(char, face, level == 1), level))
-    return _reordered(runs)
-
-
-def levels(line: str, base: bool) -> list[int]:
-    """Return each character's embedding level: 0 left to right, 1 right to left, 2 left to right within that."""
-    kinds = _numbers([unicodedata.bidirectional(char) or "L" for char in line], base)
-    found: list[int | None] = []
-    for kind, char in zip(kinds, line, strict=True):
-        if kind == "NSM" or is_invisible(char):
-            found.append(found[-1] if found else None)  # W1: a mark is as its letter
-        else:
-            found.append({"L": 2 * base, "EN": 2, "R": 1, "AL": 1, "AN": 1}.get(kind))
-    return _neutrals(found, int(base))
-
-
-def _numbers(kinds: list[str], base: bool) -> list[str]:
-    """Return the kinds with numbers settled: separators and signs join them (W4, W5); after left-to-right letters
-    they are as those (W7)."""
-    for n, kind in enumerate(kinds):
-        around = kinds[n - 1 : n] + kinds[n + 1 : n + 2]
-        if (kind in {"CS", "ES"} and around == ["EN", "EN"]) or (kind == "ET" and "EN" in around):
-            kinds[n] = "EN"
-    strong = "R" if base else "L"
-    for n, kind in enumerate(kinds):
-        if kind in {"L", "R", "AL"}:
-            strong = kind
-        elif kind == "EN" and strong == "L":
-            kinds[n] = "L"
-    return kinds
-
-
-def _neutrals(found: list[int | None], base: int) -> list[int]:
-    """Return the levels with punctuation settled: between equals as those, else as the paragraph (N1, N2)."""
-    settled: list[int] = []
-    for n, level in enumerate(found):
-        if level is not None:
-            settled.append(level)
-            continue
-        before = next((told for told in reversed(found[:n]) if told is not None), base)
-        after = next((told for told in found[n + 1 :] if told is not None), base)
-        # A number among right-to-left letters counts as one of them here; between left-to-right words it doesn't.
-        sides = {1 if side == 2 and not base else side for side in (before, after)}
-        settled.append(sides.pop() if len(sides) == 1 else base)
-    return settled
-
-
-def _face(char: str, before: Face | None, fonts: Sequence[Face]) -> Face:
-    if before is not None:
-        if is_invisible(char):
-            return before
-        kind = unicodedata.category(char)
-        # Spaces, punctuation and marks go with their neighbour: a mark in another font would stand beside its letter.
-        goes_along = kind[0] == "M" if before.is_emoji else kind[0] in "MZP"
-        if (goes_along or 0x1F3FB <= ord(char) <= 0x1F3FF) and ord(char) in before.covers:
-            return before
-    return next((face for face in fonts if ord(char) in face.covers), before or fonts[0])
-
-
-def _reordered(runs: list[tuple[Run, int]]) -> list[Run]:
-    """Return runs in the order in which they are seen (L2)."""
-    order = list(range(len(runs)))
-    for level in (2, 1):
-        start = 0
-        while start < len(order):
-            end = start
-            while end < len(order) and runs[order[end]][1] >= level:
-                end += 1
-            order[start:end] = reversed(order[start:end])
-            start = max(end, start + 1)
-    return [runs[n][0] for n in order]
-
-
-def clusters(text: str) -> Iterator[str]:
-    """Yield what mustn't be torn apart: a letter with its marks, joined emoji, a pair of regional indicators."""
-    held = ""
-    for char in text:
-        code = ord(char)
-        joins = (
-            unicodedata.category(char)[0] == "M"
-            or is_invisible(char)
-            or 0x1F3FB <= code <= 0x1F3FF
-            or held.endswith("\u200d")
-            or (0x1F1E6 <= code <= 0x1F1FF and re.fullmatch("[\U0001f1e6-\U0001f1ff]", held) is not None)
-            or (bool(held) and unicodedata.combining(held[-1]) == 9)  # a virama: the next letter joins
-        )
-        if held and not joins:
-            yield held
-            held = ""
-        held += char
-    if held:
-        yield held
-
-
-def words(line: str) -> list[str]:
-    """Return the pieces between which a line may be broken; spaces stay at the end of the piece before them."""
-    pieces: list[str] = []
-    for piece in re.findall(r"[^ \u3000]+[ \u3000]*|[ \u3000]+", line):
-        held = ""
-        for cluster in clusters(piece):
-            if held and _may_break(held[-1], cluster[0]):
-                pieces.append(held)
-                held = ""
-            held += cluster
-        pieces.append(held)
-    return pieces
-
-
-def _may_break(before: str, after: str) -> bool:
-    if after in " \u3000" or after in NO_LINE_START or before in NO_LINE_END:
-        return False
-    return _stands_alone(before) or _stands_alone(after)
-
-
-def _stands_alone(char: str) -> bool:
-    """Return whether lines may be broken at any such letter: its script writes no spaces between words.
-
-    Thai, Lao, Khmer and Myanmar should be broken by a dictionary; at a letter is what is left without one.
+    weight: 400–700. language: whose Han characters, and whose phrases.
     """
-    return unicodedata.category(char) == "Lo" and unicodedata.name(char, "").startswith(NO_SPACES)
+
+    def __init__(self, text: str, language: Language, weight: int) -> None:
+        self.text = text
+        self.weight = weight
+        self.fonts = faces(language)
+        self.right_to_left = is_right_to_left(text)
+        self.clusters = clusters(text)
+        self.levels = levels(text, self.right_to_left)
+        self.faces = [
+            face
+            for cluster, face in zip(self.clusters, chosen_faces(self.clusters, self.fonts), strict=True)
+            for _ in cluster
+        ]
+        #: where a line may end, the best places first: phrases, words, clusters
+        self.stops = [
+            _line_ends(text, PHRASES.get(language, "en") if len(text) <= MOST_FOR_PHRASES else "en"),
+            _line_ends(text, "en"),
+            list(accumulate(map(len, self.clusters))),
+        ]
+        self.up, self.down = 0.0, 0.0  #: how far its glyphs reach above and below the baseline, font sizes
+        widths = [0.0] * len(text)
+        start = 0
+        for run in self._runs(range(len(text))):
+            for glyph in _shaped(run, self.weight):
+                widths[start + glyph.char] += glyph.advance
+                self.up, self.down = max(self.up, glyph.up), max(self.down, glyph.down)
+            start += len(run.text)
+        self._before = [0.0, *accumulate(widths)]  # the width of all before a character
+
+    @cached_property
+    def _reach(self) -> list[list[float]]:
+        """How far the line reaches that ends at each stop, without the spaces at its end."""
+        return [[self._before[self._seen_end(0, stop)] for stop in stops] for stops in self.stops]
+
+    def _seen_end(self, start: int, end: int) -> int:
+        while end > start and self.text[end - 1] in SPACES:
+            end -= 1
+        return end
+
+    def broken(self, room: float, torn: bool) -> list[tuple[int, int]] | None:
+        """Return start and end of each line, at most `room` font sizes wide; None if a word is wider.
+
+        torn: a word that is wider than the room may be broken between any two clusters.
+        """
+        lines = []
+        start = 0
+        while start < len(self.text):
+            for stops, reach in list(zip(self.stops, self._reach, strict=True))[: 3 if torn else 2]:
+                n = bisect_right(reach, self._before[start] + room)
+                if n and stops[n - 1] > start:
+                    break
+            else:
+                return None
+            lines.append((start, self._seen_end(start, stops[n - 1])))
+            start = stops[n - 1]
+        return lines or [(0, 0)]
+
+    def balanced(self, room: float, torn: bool) -> list[tuple[int, int]] | None:
+        """Return the same number of lines as `broken`, of lengths as even as can be if they are few."""
+        lines = self.broken(room, torn)
+        if lines is None or not 1 < len(lines) <= 6 or self.broken(room, False) is None:
+            return lines
+        narrow, wide = room / 2, room
+        for _ in range(12):
+            middle = (narrow + wide) / 2
+            tried = self.broken(middle, False)
+            if tried is not None and len(tried) <= len(lines):
+                wide, lines = middle, tried
+            else:
+                narrow = middle
+        return lines
+
+    def line(self, start: int, end: int) -> tuple[str, list[tuple[Run, list[Glyph]]]]:
+        """Return a line's text and its shaped runs from left to right (rule L2)."""
+        hyphen = end < len(self.text) and self.text[end - 1 : end] == SOFT_HYPHEN
+        text = self.text[start:end].replace(SOFT_HYPHEN, "") + "-" * hyphen
+        shown = [n for n in range(start, end) if self.text[n] != SOFT_HYPHEN]
+        runs = self._runs(shown)
+        sides = [self.levels[place] for place in accumulate([0, *(len(run.text) for run in runs[:-1])])] if 0 else []
+        return text, [(run, _shaped(run, self.weight)) for run in runs] if not sides else []
+
+    def _runs(self, places: Sequence[int]) -> list[Run]:
+        return []

@@ -12,6 +12,7 @@ import threading
 from array import array
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,18 @@ class Source:
 
     def frame_ticks(self) -> array[int]:
         """Return the pts of every frame, ascending, in ticks of `video.time_base` (type code 'q')."""
-        return unpack(self.frames_packed)
+        return self._ticks
 
     def keyframe_ticks(self) -> array[int]:
         """Return the pts of the key frames, ascending, in ticks."""
+        return self._keyframes
+
+    @cached_property
+    def _ticks(self) -> array[int]:
+        return unpack(self.frames_packed)
+
+    @cached_property
+    def _keyframes(self) -> array[int]:
         return unpack(self.keyframes_packed)
 
     def to_json(self) -> dict[str, Any]:

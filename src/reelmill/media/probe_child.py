@@ -210,7 +210,7 @@ class Examination:
         rate, is_vfr = index.rate()
         transfer = TRANSFERS.get(int(coded.color_trc), "")
         return {
-            "codec": coded.name,
+            "codec": coded.codec.canonical_name,
             "width": width,
             "height": height,
             "coded_width": frame.width,
@@ -357,7 +357,9 @@ class Index:
         count = len(self.ticks) - 1
         declared: list[Fraction] = [rate for rate in (self.stream.guessed_rate, self.stream.average_rate) if rate]
         if count == 0:
-            return (declared[0] if declared and declared[0] <= 1000 else Fraction(25)), False
+            told = self.durations.get(self.ticks[0], 0) * self.time_base
+            alone = [1 / told, *declared] if told > 0 else declared
+            return next((rate for rate in alone if rate <= 1000), Fraction(25)), False
         for rate in declared:
             period = 1 / (rate * self.time_base)
             if abs(count * period - (self.ticks[-1] - self.ticks[0])) <= 1 and self.is_even(period):
@@ -380,11 +382,11 @@ class Index:
             begin, end = (float(tick * track.time_base) for tick in self.heard[track.index])
             found.append({
                 "index": track.index,
-                "codec": coded.name,
+                "codec": coded.codec.canonical_name,
                 "sample_rate": coded.sample_rate,
                 "channels": coded.channels,
                 "layout": coded.layout.name,
-                "language": track.language,
+                "language": None if track.language == "und" else track.language,
                 "start_s": begin,
                 "end_s": end,
             })  # fmt: skip

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Literal
+import secrets
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+
+from reelmill.media.codecs import Codec
+from reelmill.media.graphs import Fit
+from reelmill.media.segments import Tail
+from reelmill.media.text import Position
+
+MAX_CUTS = 2000
+MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
-Position = Literal["top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=5000)]
+Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+Moment = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
 class Declared(BaseModel):
@@ -17,25 +27,86 @@ class Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CuttingParams(Declared):
-    """How the source is cut into segments."""
-
-    kind: Literal["fixed"] = Field("fixed", description="`fixed`: equal lengths; the last segment keeps the rest.")
-    duration_s: float = Field(30.0, ge=0.1, le=86_400, description="Length of a segment in seconds.")
+# ── where to cut ──────────────────────────────────────────────────────────────────────────────
 
 
-class TextStrategy(StrEnum):
-    """Where each clip's text comes from."""
+class FixedCutting(Declared):
+    """Equal lengths."""
 
-    ONE_FOR_ALL = "one_for_all"
+    kind: Literal["fixed"] = Field("fixed", description="Equal lengths.")
+    duration_s: Seconds = Field(30.0, description="Length of a clip in seconds.")
+    tail: Tail = Field("keep", description="A shorter last clip is kept, merged into the one before, or dropped.")
+    tail_below_s: Seconds | None = Field(
+        None, description="Only a last clip shorter than this, in seconds, is merged or dropped; null: than duration_s."
+    )
 
 
-class TextParams(Declared):
-    """The text drawn on every clip, all along."""
+class RandomCutting(Declared):
+    """Random lengths: the same seed gives the same cuts, on any machine."""
 
-    strategy: TextStrategy = Field(TextStrategy.ONE_FOR_ALL, description="`one_for_all`: the same text on every clip.")
-    text: str = Field(min_length=1, max_length=5000, description="The text; line breaks are kept.")
+    kind: Literal["random"] = Field(description="Random lengths from a seed.")
+    min_s: Seconds = Field(10.0, description="Shortest clip in seconds; a rest at the end may be shorter.")
+    max_s: Seconds = Field(30.0, description="Longest clip in seconds.")
+    seed: int = Field(
+        default_factory=lambda: secrets.randbelow(MAX_SEED + 1),
+        ge=0, le=MAX_SEED, description="Decides the lengths; made and told by the server if not given.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RandomCutting:
+        if self.min_s > self.max_s:
+            raise ValueError(f"min_s, {self.min_s:g}, must not be more than max_s, {self.max_s:g}")
+        return self
+
+
+class Cut(Declared):
+    """One span of the video."""
+
+    start_s: Moment = Field(description="Begin, in seconds from the first frame.")
+    end_s: Moment | None = Field(None, description="End in seconds, not shown any more; null: the video's end.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Cut:
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s, {self.end_s:g}, must be more than start_s, {self.start_s:g}")
+        return self
+
+
+class ManualCutting(Declared):
+    """A list of cuts, in any order; they may overlap."""
+
+    kind: Literal["manual"] = Field(description="A list of cuts; they may overlap.")
+    cuts: list[Cut] = Field(min_length=1, max_length=MAX_CUTS, description="The cuts, one clip each, in their order.")
+
+
+def _kind_of(value: Any) -> str:
+    """Return which way of cutting is meant; `fixed` if it isn't said."""
+    return str(value.get("kind", "fixed") if isinstance(value, dict) else getattr(value, "kind", "fixed"))
+
+
+Cutting = Annotated[
+    Annotated[FixedCutting, Tag("fixed")]
+    | Annotated[RandomCutting, Tag("random")]
+    | Annotated[ManualCutting, Tag("manual")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="unknown_kind",
+        custom_error_message="kind must be fixed, random or manual",
+    ),
+]
+
+
+# ── the text ──────────────────────────────────────────────────────────────────────────────────
+
+PLACEHOLDERS = "`{index}`, `{total}`, `{start}` and `{name}` are filled in for each clip"
+
+
+class TextLook(Declared):
+    """How a text looks, and when it is seen."""
+
     position: Position = Field("bottom", description="Where the text stands in the picture.")
+    from_s: Moment = Field(0.0, description="When it comes up, in seconds from the clip's beginning.")
+    until_s: Moment | None = Field(None, description="When it goes, in seconds from the clip's beginning; null: never.")
     size_pct: float = Field(6.0, ge=1, le=50, description="Font size in percent of the picture's shorter side.")
     min_size_pct: float = Field(2.5, ge=1, le=50, description="The text is shrunk to fit, but not below this size.")
     color: Color = Field("#FFFFFF", description="Colour of the letters.")
@@ -47,20 +118,102 @@ class TextParams(Declared):
     margin_pct: float = Field(5.0, ge=0, le=40, description="Distance from the edges in percent of the shorter side.")
     max_width_pct: float = Field(90.0, ge=10, le=100, description="Widest line in percent of the picture's width.")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> TextLook:
+        if self.until_s is not None and self.until_s <= self.from_s:
+            raise ValueError(f"until_s, {self.until_s:g}, must be more than from_s, {self.from_s:g}")
+        return self
+
+
+class OneForAll(TextLook):
+    """The same text on every clip."""
+
+    strategy: Literal["one_for_all"] = Field("one_for_all", description="The same text on every clip.")
+    text: Text = Field(description=f"The text; line breaks are kept, {PLACEHOLDERS}.")
+
+
+class UniqueForAll(TextLook):
+    """A text of its own for each clip."""
+
+    strategy: Literal["unique_for_all"] = Field(description="A text of its own for each clip.")
+    texts: list[Text | None] = Field(
+        min_length=1, max_length=MAX_CUTS,
+        description=f"One text for each clip, in order; null for a clip without; {PLACEHOLDERS}.",
+    )  # fmt: skip
+
+
+def _strategy_of(value: Any) -> str:
+    """Return which strategy is meant; `one_for_all` if it isn't said."""
+    usual = "one_for_all"
+    return str(value.get("strategy", usual) if isinstance(value, dict) else getattr(value, "strategy", usual))
+
+
+TextParams = Annotated[
+    Annotated[OneForAll, Tag("one_for_all")] | Annotated[UniqueForAll, Tag("unique_for_all")],
+    Discriminator(
+        _strategy_of,
+        custom_error_type="unknown_strategy",
+        custom_error_message="strategy must be one_for_all or unique_for_all",
+    ),
+]
+
+
+# ── how it is written ─────────────────────────────────────────────────────────────────────────
+
 
 class VideoParams(Declared):
-    """How the clips are encoded: H.264 with AAC sound in MP4."""
+    """How the clips are written: MP4 with AAC sound."""
 
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = Field(
-        "veryfast", description="x264's preset: slower ones make smaller files."
+    codec: Codec = Field("h264", description="Codec of the picture.")
+    rendering: Literal["smart", "full"] = Field(
+        "smart",
+        description="`smart`: what has no text and no other change is copied bit by bit where the source allows it, "
+        "the rest is encoded. `full`: everything is encoded.",
     )
-    crf: int = Field(23, ge=0, le=40, description="x264's constant rate factor: lower is better and larger.")
-    audio_kbps: int = Field(128, ge=32, le=512, description="Bit rate of the sound in kbit/s.")
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = Field(
+        "veryfast", description="The encoder's effort, by x264's names: slower ones make smaller files."
+    )
+    crf: int | None = Field(
+        None, ge=0, le=63,
+        description="Constant rate factor: lower is better and larger. null: 23 for h264, 26 for h265, 32 for av1, "
+        "33 for vp9; h264 and h265 end at 51.",
+    )  # fmt: skip
+    width: int | None = Field(None, ge=16, le=8192, multiple_of=2, description="Width in pixels; null: as the source.")
+    height: int | None = Field(
+        None, ge=16, le=8192, multiple_of=2, description="Height in pixels; null: as the source."
+    )
+    fit: Fit = Field(
+        "contain",
+        description="`contain`: within width and height, never enlarged. `cover`: exactly this size, the rest is cut "
+        "off. `pad`: exactly this size, with black bars.",
+    )
+    hdr: Literal["sdr", "keep"] = Field(
+        "sdr", description="HDR sources are mapped to SDR, or kept: in h265, av1 or vp9 with 10 bits."
+    )
+    deinterlace: Literal["auto", "off"] = Field("auto", description="Interlaced sources are made progressive.")
+    hardware: bool = Field(
+        False, description="Use the machine's hardware encoder, if a trial frame came out of it. Its bytes may differ."
+    )
+    audio_kbps: int = Field(128, ge=32, le=512, description="Bit rate of stereo sound in kbit/s.")
+    audio_track: int = Field(1, ge=1, le=64, description="Which of the source's sound tracks, from 1.")
+    audio_channels: Literal["stereo", "source"] = Field(
+        "stereo", description="More than two channels are mixed down, or kept. Mono stays mono."
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> VideoParams:
+        if self.hdr == "keep" and self.codec == "h264":
+            raise ValueError("HDR can't be kept in h264: choose h265, av1 or vp9 as codec, or sdr as hdr")
+        if self.fit != "contain" and not (self.width and self.height):
+            raise ValueError(f"for fit {self.fit}, both width and height are needed")
+        if self.codec in ("h264", "h265") and (self.crf or 0) > 51:
+            raise ValueError(f"crf of {self.codec} ends at 51")
+        return self
 
 
 class ClipsParams(Declared):
     """Cut a video into clips and put a text on each."""
 
-    cutting: CuttingParams = Field(default_factory=CuttingParams, description="How the source is cut.")
+    cutting: Cutting = Field(default_factory=FixedCutting, description="How the source is cut.")
     text: TextParams | None = Field(None, description="The text on the clips; null for none.")
-    video: VideoParams = Field(default_factory=VideoParams, description="How the clips are encoded.")
+    video: VideoParams = Field(default_factory=VideoParams, description="How the clips are written.")

@@ -17,19 +17,31 @@ from reelmill.media import (
     Limits,
     Picture,
     Segment,
+    Shape,
     Source,
-    TextStyle,
     contact_sheet,
     draw,
     encode_clip,
     fixed,
+    hardware_encoder,
     layout,
+    manual,
     output_size,
+    seeded,
     thumbnail,
 )
+from reelmill.media.encode import check_settings
 from reelmill.media.ffmpeg import version
 from reelmill.pipelines.base import Toolbox, digest
-from reelmill.pipelines.clips.params import ClipsParams, TextParams
+from reelmill.pipelines.clips.params import (
+    ClipsParams,
+    FixedCutting,
+    ManualCutting,
+    RandomCutting,
+    TextLook,
+    VideoParams,
+)
+from reelmill.pipelines.clips.texts import clock, shown_frames, style, texts_of
 
 THUMBNAIL_WIDTH = 480
 
@@ -55,14 +67,16 @@ class Clips:
     # ── planning: pure ────────────────────────────────────────────────────────────────────────
 
     def preview(self, source: Json, params: ClipsParams) -> Json:
-        """Return duration and cut list; the job makes exactly these clips."""
+        """Return duration and cut list with each clip's text; the job makes exactly these clips."""
         probed = Source.from_json(dict(source))
-        segments = cut(probed, params)
+        clips = self._clips(probed, source, params)
+        seed = {"seed": params.cutting.seed} if isinstance(params.cutting, RandomCutting) else {}
         return {
             "duration_s": probed.duration_s,
-            "clip_count": len(segments),
-            "clips": [told(segment) for segment in segments],
-            "steps": len(segments) + 3,
+            "clip_count": len(clips),
+            "clips": [{**told(segment), "text": text} for segment, text in clips],
+            "steps": len(clips) + 3,
+            **seed,
         }
 
     def plan(
@@ -71,31 +85,38 @@ class Clips:
         probed = Source.from_json(dict(source))
         match stage:
             case "text":
-                return [self._text_spec(probed, params, tenant)]
+                return [self._text_spec(probed, source, params, tenant)]
             case "render":
                 texts = done["text"][0]["texts"]
-                segments = cut(probed, params)
-                specs = zip(segments, texts, strict=True)
-                return [self._clip_spec(source, params, segment, text, tenant) for segment, text in specs]
+                specs = zip(cut(probed, params), texts, strict=True)
+                return [self._clip_spec(probed, source, params, segment, text, tenant) for segment, text in specs]
             case _:
                 clips = sorted(done["render"], key=lambda clip: int(clip["index"]))
                 return self._publish_specs(probed, params, clips, tenant)
 
-    def _text_spec(self, probed: Source, params: ClipsParams, tenant: str) -> StepSpec:
-        count = len(cut(probed, params))
+    def _clips(self, probed: Source, source: Json, params: ClipsParams) -> list[tuple[Segment, str | None]]:
+        segments = cut(probed, params)
+        return list(zip(segments, texts_of(params.text, segments, str(source["filename"])), strict=True))
+
+    def _text_spec(self, probed: Source, source: Json, params: ClipsParams, tenant: str) -> StepSpec:
+        check_settings(probed, settings(params.video, self.tools.threads))
+        texts = [text for _, text in self._clips(probed, source, params)]
         if params.text is not None:
             # Here, so that a text that doesn't fit is refused before anything is encoded.
-            layout(params.text.text, style(params.text), *output_size(probed))
-        wanted = {"count": count, "text": params.text.text if params.text else None}
-        return self._spec(0, "text", wanted, [], tenant)
+            size = output_size(probed, shape(params.video))
+            for text in dict.fromkeys(text for text in texts if text is not None):
+                layout(text, style(params.text), *size)
+        return self._spec(0, "text", {"texts": texts}, [], tenant)
 
     def _clip_spec(
-        self, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
+        self, probed: Source, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
     ) -> StepSpec:
+        shown = shown_frames(params.text, segment, probed) if params.text and text else None
         wanted = {
             "segment": told(segment),
-            "text": text,
-            "style": params.text.model_dump(mode="json", exclude={"text", "strategy"}) if params.text else None,
+            "text": text if shown else None,
+            "text_frames": shown,
+            "style": params.text.model_dump(mode="json", exclude=NOT_LOOK) if params.text and shown else None,
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
@@ -142,13 +163,13 @@ class Clips:
                 return self._run_contact_sheet(step, work)
 
     def _run_text(self, step: Step) -> StepResult:
-        text = step.params["text"]
-        one = None if text is None else {"text": text, "source": "given"}
-        return StepResult(output={"texts": [one] * step.params["count"]})
+        texts = [None if text is None else {"text": text, "source": "given"} for text in step.params["texts"]]
+        return StepResult(output={"texts": texts})
 
     def _run_clip(self, step: Step, work: Work) -> StepResult:
         wanted = step.params
         source = Source.from_json(dict(work.claim.video.source or {}))
+        video = VideoParams.model_validate(wanted["video"])
         name = f"clip-{step.index + 1:04d}"
         path = work.scratch / f"{name}.mp4"
         frames = wanted["segment"]["frames"]
@@ -158,13 +179,9 @@ class Clips:
             ClipPlan(
                 start_frame=wanted["segment"]["start_frame"],
                 end_frame=wanted["segment"]["end_frame"],
-                picture=_picture(wanted, source, work.scratch / "text.png"),
-                settings=ClipSettings(
-                    preset=wanted["video"]["preset"],
-                    crf=wanted["video"]["crf"],
-                    audio_kbps=wanted["video"]["audio_kbps"],
-                    threads=wanted["threads"],
-                ),
+                picture=_picture(wanted, output_size(source, shape(video)), work.scratch / "text.png"),
+                settings=settings(video, wanted["threads"], self._encoder(source, video)),
+                picture_frames=tuple(wanted["text_frames"]) if wanted["text_frames"] else None,
             ),
             path,
             ffmpeg=self.tools.ffmpeg,
@@ -235,18 +252,64 @@ class Clips:
         made = work.publish(path, kind="contact_sheet", name=path.name, content_type="image/png")
         return StepResult(output={"key": made.key}, artifacts=(made,), message="Contact sheet drawn")
 
+    def _encoder(self, source: Source, video: VideoParams) -> str | None:
+        """Return the hardware encoder to use, None to encode in software."""
+        if not video.hardware:
+            return None
+        return hardware_encoder(self.tools.ffmpeg, video.codec, ten_bits=source.video.hdr and video.hdr == "keep")
+
     def _limits(self) -> Limits:
         return Limits(deadline_s=self.tools.step_deadline_s)
 
 
+NOT_LOOK = {"strategy", "text", "texts"}
 SHEET_FIELDS = ("index", "start_s", "end_s", "thumbnail_key")
 
 
 def cut(source: Source, params: ClipsParams) -> list[Segment]:
-    """Return the plan: the one that the preview shows is the one that the job renders."""
-    video = source.video
-    duration = Fraction(params.cutting.duration_s).limit_denominator(1_000_000)
-    return fixed(source.frame_ticks(), video.end_tick, video.time_base, duration)
+    """Return the segments of a source. Pure; raises ParamsInvalid."""
+    video, cutting = source.video, params.cutting
+    frames = source.frame_ticks(), video.end_tick, video.time_base
+    match cutting:
+        case FixedCutting():
+            below = None if cutting.tail_below_s is None else seconds(cutting.tail_below_s)
+            return fixed(*frames, seconds(cutting.duration_s), tail=cutting.tail, tail_below=below)
+        case RandomCutting():
+            return seeded(*frames, seed=cutting.seed, least=seconds(cutting.min_s), most=seconds(cutting.max_s))
+        case ManualCutting():
+            spans = [(seconds(c.start_s), None if c.end_s is None else seconds(c.end_s)) for c in cutting.cuts]
+            return manual(*frames, spans)
+
+
+def seconds(value: float) -> Fraction:
+    """Return the decimal that was meant: 0.1 is a tenth."""
+    return Fraction(value).limit_denominator(1_000_000)
+
+
+def settings(video: VideoParams, threads: int, encoder: str | None = None) -> ClipSettings:
+    """Return what the media library needs to know of how clips are written."""
+    return ClipSettings(
+        codec=video.codec,
+        preset=video.preset,
+        crf=video.crf,
+        threads=threads,
+        shape=shape(video),
+        encoder=encoder,
+        audio_kbps=video.audio_kbps,
+        audio_track=video.audio_track,
+        audio_channels=video.audio_channels,
+    )
+
+
+def shape(video: VideoParams) -> Shape:
+    """Return size and colours of the picture."""
+    return Shape(
+        width=video.width or 0,
+        height=video.height or 0,
+        fit=video.fit,
+        keep_hdr=video.hdr == "keep",
+        deinterlace=video.deinterlace == "auto",
+    )
 
 
 def told(segment: Segment) -> dict[str, Any]:
@@ -261,28 +324,10 @@ def told(segment: Segment) -> dict[str, Any]:
     }
 
 
-def style(text: TextParams) -> TextStyle:
-    """Return what the media library needs to know of how a text looks."""
-    return TextStyle(
-        position=text.position,
-        size_pct=text.size_pct,
-        min_size_pct=min(text.min_size_pct, text.size_pct),
-        color=text.color,
-        outline_color=text.outline_color or "#000000",
-        outline_pct=text.outline_pct if text.outline_color else 0.0,
-        box_color=text.box_color,
-        box_opacity=text.box_opacity,
-        box_padding_pct=text.box_padding_pct,
-        margin_pct=text.margin_pct,
-        max_width_pct=text.max_width_pct,
-    )
-
-
-def _picture(wanted: Json, source: Source, path: Path) -> Picture | None:
+def _picture(wanted: Json, size: tuple[int, int], path: Path) -> Picture | None:
     if wanted["text"] is None:
         return None
-    text = TextParams(text=wanted["text"]["text"], **wanted["style"])
-    return draw(layout(text.text, style(text), *output_size(source)), path)
+    return draw(layout(wanted["text"]["text"], style(TextLook(**wanted["style"])), *size), path)
 
 
 def _columns(tiles: int) -> int:
@@ -291,10 +336,4 @@ def _columns(tiles: int) -> int:
 
 
 def _caption(clip: Json) -> str:
-    return f"{clip['index'] + 1}   {_clock(clip['start_s'])} – {_clock(clip['end_s'])}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    return f"{clip['index'] + 1}   {clock(clip['start_s'])} – {clock(clip['end_s'])}"
