@@ -208,8 +208,19 @@ def parameters(schema: dict[str, Any], root: dict[str, Any], prefix: str = "") -
         default = "required" if name in required else default_text(declared.get("default"), bool(objects))
         meaning = declared.get("description") or (variants[0].get("description", "") if len(variants) == 1 else "")
         yield f"`{path}`", " or ".join(dict.fromkeys(filter(None, kinds))), default, allowed, meaning
-        for variant in objects:
-            yield from parameters(variant, root, f"{path}.")
+        yield from members(objects, root, f"{path}.")
+
+
+def members(variants: list[dict[str, Any]], root: dict[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of an object that has one of several shapes; what not all have says which have it."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for variant in variants:
+        tag = next((code(p["const"]) for p in variant["properties"].values() if "const" in p), "")
+        for row in parameters(variant, root, prefix):
+            rows.setdefault(row, []).append(tag)
+    for (path, *rest), tags in rows.items():
+        only = "" if len(tags) == len(variants) or rest[2] in tags else f" ({', '.join(tags)})"
+        yield f"{path}{only}", *rest
 
 
 def default_text(default: Any, nested: bool) -> str:

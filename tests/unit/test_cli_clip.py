@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from reelmill.cli.clip import folders_for, gather_params
+from reelmill.cli.clip import folders_for, gather_params, read_cutting, read_texts
 from reelmill.cli.results import clear_earlier
 from reelmill.errors import ParamsInvalid
 from reelmill.pipelines.clips.params import ClipsParams
 
 
-def gathered(params: str | None = None, **options: Any) -> dict[str, Any]:
-    names = ("every", "text", "position", "size", "color", "outline", "box")
-    return gather_params(params, *(options.get(name) for name in names))
+def gathered(params: str | None = None, every: float | None = None, **look: Any) -> dict[str, Any]:
+    return gather_params(params, cutting={"duration_s": every}, text=look)
 
 
 def test_without_options_the_pipelines_own_defaults_hold() -> None:
@@ -25,13 +24,13 @@ def test_without_options_the_pipelines_own_defaults_hold() -> None:
 
 
 def test_every_option_becomes_its_parameter() -> None:
-    params = gathered(every=2.5, text="Hi", position="top", size=9.0, color="#112233", outline="none", box="#445566")
+    params = gathered(every=2.5, text="Hi", position="top", size_pct=9.0, outline_color="none", box_color="#445566")
 
     checked = ClipsParams.model_validate(params)
     assert checked.cutting.duration_s == 2.5
     assert checked.text is not None
     text = checked.text
-    assert (text.text, text.position, text.size_pct, text.color) == ("Hi", "top", 9.0, "#112233")
+    assert (text.text, text.position, text.size_pct) == ("Hi", "top", 9.0)
     assert (text.outline_color, text.box_color) == (None, "#445566")
 
 
@@ -44,6 +43,25 @@ def test_options_win_over_params_and_leave_the_rest(tmp_path: Path) -> None:
     params = gathered(f"@{file}", every=4.0, text="b")
 
     assert params == {"cutting": {"duration_s": 4.0}, "text": {"text": "b", "size_pct": 3}, "video": {"crf": 30}}
+
+
+@pytest.mark.req("B-02", "B-04")
+def test_ways_of_cutting_and_texts_in_a_file(tmp_path: Path) -> None:
+    assert read_cutting(None, None) == {}
+    assert read_cutting("10-30", None) == {"kind": "random", "min_s": 10, "max_s": 30}
+    cuts = [{"start_s": 12.5, "end_s": 20}, {"start_s": 95, "end_s": None}]
+    assert read_cutting(None, ["12.5-20", "95-"]) == {"kind": "manual", "cuts": cuts}
+    lines = tmp_path / "texts.txt"
+    lines.write_text("one\n\ntwo\\nlines\n")
+    assert read_texts(lines) == {"strategy": "unique_for_all", "texts": ["one", None, "two\nlines"]}
+
+
+@pytest.mark.parametrize(
+    ("random", "cuts"), [("10", None), ("-", None), ("a-b", None), (None, ["5"]), ("1-2", ["3-4"])]
+)
+def test_spans_that_cant_be_read_are_refused(random: str | None, cuts: list[str] | None) -> None:
+    with pytest.raises(ParamsInvalid):
+        read_cutting(random, cuts)
 
 
 @pytest.mark.parametrize("given", ["{", "[1]", "@/does/not/exist", '"text"'])

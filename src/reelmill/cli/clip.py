@@ -41,7 +41,24 @@ def clip(
         typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The videos to cut."),
     ],
     every: Annotated[float | None, typer.Option(help="Length of a clip in seconds; 30 by default.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text on every clip; none by default.")] = None,
+    tail: Annotated[str | None, typer.Option(help="What becomes of a shorter last clip: keep, merge, drop.")] = None,
+    random: Annotated[
+        str | None, typer.Option(metavar="MIN-MAX", help="Random lengths in seconds, as 10-30, instead of equal ones.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats random lengths; told in the manifest.")] = None,
+    cut: Annotated[
+        list[str] | None,
+        typer.Option(metavar="START-END", help="One clip, in seconds: 12.5-20, or 95- up to the end. May be repeated."),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Text on every clip; {index}, {total}, {start}, {name} are filled in.")
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, help="A text for each clip: a file, one a line."),
+    ] = None,
+    text_from: Annotated[float | None, typer.Option(help="When the text comes up, seconds into the clip.")] = None,
+    text_until: Annotated[float | None, typer.Option(help="When it goes, seconds into the clip.")] = None,
     position: Annotated[
         str | None, typer.Option(help="Where the text stands: top-left … center … bottom-right; bottom by default.")
     ] = None,
@@ -49,6 +66,12 @@ def clip(
     color: Annotated[str | None, typer.Option(help="Colour of the letters: #RRGGBB.")] = None,
     outline: Annotated[str | None, typer.Option(help="Colour of their outline: #RRGGBB, or none.")] = None,
     box: Annotated[str | None, typer.Option(help="Colour of a box behind the text: #RRGGBB, or none.")] = None,
+    codec: Annotated[str | None, typer.Option(help="h264, h265, av1 or vp9; h264 by default.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width in pixels; the height follows.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height in pixels; the width follows.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Encode everything, also what could be copied bit by bit.")
+    ] = False,
     params: Annotated[
         str | None,
         typer.Option(help="All parameters as JSON, or @FILE with them; the options above win over it."),
@@ -64,9 +87,18 @@ def clip(
     A text can stand on each. The cuts are exact to the frame. `NAME-clips` gets the clips, a thumbnail of each,
     manifest.json and contact-sheet.png. With --json, the manifest of each FILE (or its error) is one line.
 
-    Example: `reelmill clip film.mp4 --every 10 --text "Summer 2026" --position bottom-right --box "#000000"`
+    Example: `reelmill clip film.mp4 --every 10 --text "Part {index} of {total}" --position bottom-right`
+
+    Example: `reelmill clip film.mp4 --cut 12.5-20 --cut 95- --text "Summer 2026" --text-until 3`
     """
-    wanted = gather_params(params, every, text, position, size, color, outline, box)
+    cutting = {"duration_s": every, "tail": tail, "seed": seed, **read_cutting(random, cut)}
+    look = {
+        "text": text, "position": position, "size_pct": size, "color": color, "from_s": text_from,
+        "until_s": text_until, **read_texts(texts),
+        "outline_color": outline, "box_color": box,
+    }  # fmt: skip
+    video = {"codec": codec, "width": width, "height": height, "rendering": "full" if full else None}
+    wanted = gather_params(params, cutting=cutting, text=look, video=video)
     targets = folders_for(files, out)
     work = targets[0].parent
     work.mkdir(parents=True, exist_ok=True)
@@ -157,31 +189,60 @@ def take_out(app: App, artifacts: Sequence[Artifact], target: Path, mode: int) -
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def gather_params(
-    given: str | None,
-    every: float | None,
-    text: str | None,
-    position: str | None,
-    size: float | None,
-    color: str | None,
-    outline: str | None,
-    box: str | None,
-) -> dict[str, Any]:
-    """Return the pipeline's parameters from the options. Raises ParamsInvalid when --params can't be read."""
+def gather_params(given: str | None, **options: dict[str, Any]) -> dict[str, Any]:
+    """Return the pipeline's parameters: those of --params, and over them each part's options that were set.
+
+    "none" as a colour is no colour. Raises ParamsInvalid when --params can't be read.
+    """
     params = read_params(given) if given is not None else {}
-    cutting = {"duration_s": every}
-    style: dict[str, Any] = {"text": text, "position": position, "size_pct": size, "color": color}
-    for part, values in (("cutting", cutting), ("text", style)):
+    for part, values in options.items():
         chosen = {name: value for name, value in values.items() if value is not None}
-        if part == "text":
-            colors = {"outline_color": outline, "box_color": box}
-            chosen |= {name: None if c.lower() == "none" else c for name, c in colors.items() if c is not None}
+        chosen |= {
+            name: None
+            for name, value in chosen.items()
+            if name in ("outline_color", "box_color") and str(value).lower() == "none"
+        }
         if chosen:
             before = params.get(part) or {}
             if not isinstance(before, dict):
                 raise ParamsInvalid(f"{part}: it must be an object.")
             params[part] = {**before, **chosen}
     return params
+
+
+def read_cutting(random: str | None, cuts: Sequence[str] | None) -> dict[str, Any]:
+    """Return the parameters that --random and --cut stand for. Raises ParamsInvalid."""
+    if random and cuts:
+        raise ParamsInvalid("--random and --cut are two ways of cutting: choose one.")
+    if random:
+        least, most = _span(random, "--random", "10-30")
+        return {"kind": "random", "min_s": least, "max_s": most}
+    if cuts:
+        spans = [_span(cut, "--cut", "12.5-20") for cut in cuts]
+        return {"kind": "manual", "cuts": [{"start_s": start, "end_s": end} for start, end in spans]}
+    return {}
+
+
+def _span(given: str, option: str, example: str) -> tuple[float, float | None]:
+    start, dash, end = given.partition("-")
+    try:
+        span = float(start), float(end) if end or option == "--random" else None
+    except ValueError as error:
+        raise ParamsInvalid(f"{option} is two numbers of seconds, like {example}, not {given!r}.") from error
+    if not dash:
+        raise ParamsInvalid(f"{option} is two numbers of seconds, like {example}, not {given!r}.")
+    return span
+
+
+def read_texts(path: Path | None) -> dict[str, Any]:
+    """Return the parameters for a file with a text on each line; an empty line is a clip without text."""
+    if path is None:
+        return {}
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise ParamsInvalid(f"{path} can't be read as text in UTF-8: {error}.") from error
+    return {"strategy": "unique_for_all", "texts": [line.replace("\\n", "\n") or None for line in lines]}
 
 
 def read_params(given: str) -> dict[str, Any]:
