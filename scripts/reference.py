@@ -200,7 +200,7 @@ def parameters(schema: dict[str, Any], root: dict[str, Any], prefix: str = "") -
     required = schema.get("required", [])
     for name, declared in schema.get("properties", {}).items():
         path = f"{prefix}{name}"
-        variants = [resolved(variant, root) for variant in declared.get("oneOf", declared.get("anyOf", [declared]))]
+        variants = variants_of(declared, root)
         objects = [variant for variant in variants if "properties" in variant]
         plain = [variant for variant in variants if variant not in objects and variant.get("type") != "null"]
         kinds = [variant.get("type", "") for variant in plain] + ["object"] * bool(objects)
@@ -209,6 +209,15 @@ def parameters(schema: dict[str, Any], root: dict[str, Any], prefix: str = "") -
         meaning = declared.get("description") or (variants[0].get("description", "") if len(variants) == 1 else "")
         yield f"`{path}`", " or ".join(dict.fromkeys(filter(None, kinds))), default, allowed, meaning
         yield from members(objects, root, f"{path}.")
+        items = [item for variant in plain for item in variants_of(variant.get("items", {}), root)]
+        yield from members([item for item in items if "properties" in item], root, f"{path}[].")
+
+
+def variants_of(schema: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the plain schemas that a value may have."""
+    schema = resolved(schema, root)
+    inner = schema.get("oneOf", schema.get("anyOf"))
+    return [schema] if inner is None else [found for variant in inner for found in variants_of(variant, root)]
 
 
 def members(variants: list[dict[str, Any]], root: dict[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:

@@ -28,6 +28,7 @@ from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_argumen
 from reelmill.media.graphs import Fit, Shape, output_size
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
 from reelmill.media.segments import Segment, Tail, fixed, frame_at, manual, random_lengths, seeded
+from reelmill.media.smart import Piece, Rendered, pieces, render_clip, whole_because
 from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
 from reelmill.media.thumbnails import contact_sheet, thumbnail
 
@@ -46,9 +47,11 @@ __all__ = [
     "Layout",
     "Limits",
     "Picture",
+    "Piece",
     "Preset",
     "ProbeLimits",
     "Progress",
+    "Rendered",
     "Segment",
     "Shape",
     "Source",
@@ -69,10 +72,13 @@ __all__ = [
     "layout",
     "manual",
     "output_size",
+    "pieces",
     "probe",
     "random_lengths",
+    "render_clip",
     "run",
     "seeded",
     "thumbnail",
     "version",
+    "whole_because",
 ]

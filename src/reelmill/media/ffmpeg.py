@@ -100,6 +100,14 @@ def input_arguments(
     return [*arguments, "-i", location]
 
 
+def container_options(location: str, demuxer: str) -> dict[str, str]:
+    """Return the options with which PyAV opens an untrusted file: the same fences as `input_arguments`."""
+    if not is_url(location):
+        return {"format_whitelist": demuxer, "protocol_whitelist": "file"}
+    options = {"format_whitelist": demuxer, "protocol_whitelist": "http,https,tcp,tls", "reconnect": "1"}
+    return options | {"ca_file": certifi.where(), "tls_verify": "1", "rw_timeout": "30000000"}
+
+
 def is_url(location: str) -> bool:
     """Return whether a location is an http(s) URL; anything else is a path."""
     return re.match(r"https?://", location, re.IGNORECASE) is not None

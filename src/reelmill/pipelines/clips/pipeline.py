@@ -21,12 +21,12 @@ from reelmill.media import (
     Source,
     contact_sheet,
     draw,
-    encode_clip,
     fixed,
     hardware_encoder,
     layout,
     manual,
     output_size,
+    render_clip,
     seeded,
     thumbnail,
 )
@@ -173,7 +173,7 @@ class Clips:
         name = f"clip-{step.index + 1:04d}"
         path = work.scratch / f"{name}.mp4"
         frames = wanted["segment"]["frames"]
-        encoded = encode_clip(
+        made = render_clip(
             str(work.locate(work.claim.video.key)),
             source,
             ClipPlan(
@@ -189,10 +189,14 @@ class Clips:
             limits=self._limits(),
             stop=work.stop,
             on_progress=lambda progress: work.progress(progress.frame / frames),
+            whole=video.rendering == "full",
         )
-        work.command(encoded.finished.argv)
-        checked = encoded.checked
+        for run in made.runs:
+            work.command(run.argv)
+        checked = made.checked
         still, warnings = self._still(path, checked.duration_s, work)
+        if made.is_fallback:
+            warnings += (f"{path.name} was encoded as a whole: {made.reason}",)
         clip = {
             **wanted["segment"],
             "name": path.name,
@@ -206,7 +210,9 @@ class Clips:
             "audio_codec": checked.audio_codec,
             "text": wanted["text"]["text"] if wanted["text"] else None,
             "text_source": wanted["text"]["source"] if wanted["text"] else None,
-            "cpu_s": round(encoded.finished.cpu_s, 3),
+            "copied_frames": made.copied_frames,
+            "encoded_because": made.reason,
+            "cpu_s": round(made.cpu_s, 3),
         }
         stored = work.publish(path, kind="clip", name=path.name, content_type="video/mp4", meta=clip, primary=True)
         pictured = [
