@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples run demo test lint format bench chaos lock docs clean
+.PHONY: help setup samples players run demo test lint format bench chaos lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -37,6 +37,14 @@ $(READY): requirements-dev.lock pyproject.toml
 samples: $(READY)  ## fetch the sample films that demo and tests use
 	@$(BIN)/python scripts/fetch_samples.py $(SAMPLES)
 
+players:  ## install Chromium and the system's own ffmpeg, in which the tests play what was made
+	@command -v chromium >/dev/null && test -x /usr/bin/ffmpeg || { \
+	  command -v apt-get >/dev/null || { echo "The tests play clips in Chromium and in the system's ffmpeg: install both."; exit 1; }; \
+	  echo "Installing chromium and ffmpeg for the tests …"; \
+	  SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends chromium ffmpeg >/dev/null; }
+
 run: $(READY)  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
 
@@ -48,7 +56,7 @@ else
 	@$(BIN)/reelmill demo $(ARGS) "$(VIDEO)"
 endif
 
-test: samples  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house

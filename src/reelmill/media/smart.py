@@ -154,8 +154,9 @@ def pieces(source: Source, plan: ClipPlan) -> list[Piece]:
 
 
 def _group_start(keys: Sequence[int], frame: int) -> int:
-    """Return the key frame at or before a frame."""
-    return keys[max(0, bisect_right(keys, frame) - 1)] if keys else 0
+    """Return the key frame at or before a frame; 0 if there is none, as an edit list may hide it."""
+    at = bisect_right(keys, frame)
+    return keys[at - 1] if at else 0
 
 
 def _group_end(keys: Sequence[int], frame: int, count: int) -> int:

@@ -237,8 +237,7 @@ class Splice:
                 break
             if not seen and not (packet.is_keyframe and packet.pts >= part.start):
                 continue
-            if packet.is_keyframe:
-                self.check_key(bytes(packet), first=not seen)
+            self.check_units(bytes(packet), first=not seen)
             if not part.start <= packet.pts < part.end or packet.is_discard:
                 raise Unfit("The source's groups of pictures aren't closed.")
             seen += 1
@@ -247,8 +246,8 @@ class Splice:
             raise Unfit(f"A part of the source has {seen} pictures of its own, not {part.frames}: its groups of "
                         "pictures aren't closed.")  # fmt: skip
 
-    def check_key(self, data: bytes, *, first: bool) -> None:
-        """Raises Unfit for the first picture of a part if earlier ones may be needed, and for changed parameters."""
+    def check_units(self, data: bytes, *, first: bool) -> None:
+        """Raises Unfit for damage, for new parameter sets in our name, and for a first picture that needs others."""
         types = []
         for kind, unit in unit_types(data):
             types.append(kind)
