@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,9 +13,9 @@ import av
 import numpy as np
 import pytest
 
+from clipping import ME, ended, put
 from media_sources import make_source
 from reelmill.jobs.model import Artifact, Job
-from reelmill.jobs.service import Caller
 from reelmill.media import Source, layout, output_size, run
 from reelmill.pipelines.clips import OneForAll
 from reelmill.pipelines.clips.texts import style
@@ -24,7 +23,6 @@ from reelmill.settings import Settings
 from reelmill.wiring import App, build
 from samples import sample
 
-ME = Caller()
 TEXT = {"text": "Reelmill: «exact» to the frame", "position": "bottom", "box_color": "#102030"}
 CLEAN = ("ntsc", "ntsc-silent", "sixty", "sixty-silent")
 
@@ -47,27 +45,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     settings = Settings(data=tmp_path_factory.mktemp("clips") / "data", workers=2)
     with build(settings) as running:
         yield running
-
-
-def put(app: App, film: Path) -> str:
-    """Bring a file into the store as an upload would, and complete it."""
-    begun = app.service.initiate(ME, filename=film.name, size_bytes=film.stat().st_size, content_type="video/mp4")
-    copy = app.settings.data / "copy"
-    copy.write_bytes(film.read_bytes())
-    from reelmill.jobs.runner import _sha256
-
-    app.objects.put_file(begun.video.key, copy, content_type="video/mp4", sha256=_sha256(copy))
-    app.service.complete(ME, begun.video.id)
-    return begun.video.id
-
-
-def ended(app: App, job_id: str, seconds: float = 240) -> Job:
-    deadline = time.monotonic() + seconds
-    while (job := app.store.job(job_id)).completed_at is None:
-        assert time.monotonic() < deadline, job
-        time.sleep(0.05)
-    assert job.status == "completed", (job.error_code, job.error_detail)
-    return job
 
 
 @pytest.fixture(scope="module", params=["film", *CLEAN])

@@ -95,8 +95,11 @@ class Clips:
                 return self._publish_specs(probed, params, clips, tenant)
 
     def _clips(self, probed: Source, source: Json, params: ClipsParams) -> list[tuple[Segment, str | None]]:
+        """Return each clip with the text that is seen on it: None too if the clip ends before it would come up."""
         segments = cut(probed, params)
-        return list(zip(segments, texts_of(params.text, segments, str(source["filename"])), strict=True))
+        texts = texts_of(params.text, segments, str(source["filename"]))
+        seen = [params.text is not None and shown_frames(params.text, segment, probed) for segment in segments]
+        return [(segment, text if on else None) for segment, text, on in zip(segments, texts, seen, strict=True)]
 
     def _text_spec(self, probed: Source, source: Json, params: ClipsParams, tenant: str) -> StepSpec:
         check_settings(probed, settings(params.video, self.tools.threads))
@@ -114,9 +117,9 @@ class Clips:
         shown = shown_frames(params.text, segment, probed) if params.text and text else None
         wanted = {
             "segment": told(segment),
-            "text": text if shown else None,
+            "text": text,
             "text_frames": shown,
-            "style": params.text.model_dump(mode="json", exclude=NOT_LOOK) if params.text and shown else None,
+            "style": params.text.model_dump(mode="json", exclude=NOT_LOOK) if params.text and text else None,
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
