@@ -165,6 +165,10 @@ class Served(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    refuses = 0  #: so many requests are answered 503
+    breaks = 0  #: so many replies end in the middle
+    whole_bytes = 100_000  #: of a reply that breaks
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sent = 0
@@ -190,6 +194,10 @@ class _Ranged(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.server.folder / self.path.lstrip("/")
+        if self.server.refuses:
+            self.server.refuses -= 1
+            self.send_error(503)
+            return
         if self.path.startswith("/broken") or not path.is_file():
             self.send_error(503 if self.path.startswith("/broken") else 404)
             return
@@ -201,6 +209,10 @@ class _Ranged(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(end - start + 1))
         self.send_header("Accept-Ranges", "bytes")
         self.end_headers()
+        if self.server.breaks and end - start > self.server.whole_bytes:
+            self.server.breaks -= 1
+            end = start + self.server.whole_bytes
+            self.close_connection = True
         try:
             with path.open("rb") as file:
                 file.seek(start)

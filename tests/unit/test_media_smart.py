@@ -87,6 +87,14 @@ class Sources:
             "-crf", "12", "-g", "25", "-pix_fmt", "yuv420p", str(path),
         )  # fmt: skip
 
+    def _gap(self, path: Path) -> None:
+        """Frames near the end of a clip are missing, and decoding runs ahead of showing."""
+        ffmpeg(
+            "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=4",
+            "-vf", "select='not(eq(n,50)+eq(n,53)+eq(n,54))'", "-fps_mode", "vfr", "-c:v", "libx264", "-crf", "12",
+            "-bf", "2", "-g", "20", "-pix_fmt", "yuv420p", str(path),
+        )  # fmt: skip
+
     def _cut(self, path: Path) -> None:
         """Begins in the middle of a group of pictures, by an edit list."""
         ffmpeg("-ss", "1.3", "-i", str(self("ntsc.mp4")[0]), "-c", "copy", str(path))
@@ -152,7 +160,7 @@ def planned(count: int, keys: Sequence[int], start: int, end: int, text: tuple[i
     fields = dict.fromkeys(VideoStream.__dataclass_fields__, None)
     video = VideoStream(**(fields | {"time_base": Fraction(1, 25), "end_tick": count, "start_tick": 0}))  # type: ignore[arg-type]
     source = Source(
-        "mov", "mov", None, video, (), 0, 1, 0, 0, pack(range(count)), pack(sorted(keys))
+        "mov", "mov", None, video, (), 0, 1, 0, 0, None, pack(range(count)), pack(sorted(keys))
     )  # fmt: skip
     picture = Picture(Path("text.png"), 0, 0, 2, 2) if text else None
     return pieces(source, ClipPlan(start, end, picture, picture_frames=text))
@@ -201,6 +209,7 @@ PLANS: dict[str, tuple[str, int, int, tuple[int, int] | str | None]] = {
     "baseline": ("baseline.mp4", 3, 150, (10, 20)),
     "matroska": ("copy.mkv", 13, 190, (13, 43)),
     "varying rate": ("vfr.mp4", 10, 150, (12, 30)),
+    "a gap at the end": ("gap.mp4", 3, 52, (5, 10)),
     "begins within a group": ("cut.mp4", 0, 130, (0, 20)),
 }
 

@@ -110,7 +110,7 @@ def shown(video: Video) -> VideoReply:
 
 def _technical(source: Json) -> VideoTechnical:
     picture: Json = source.get("video") or {}
-    sound: Json = source.get("audio") or {}
+    sound: Json = next(iter(source.get("audio_tracks") or ()), {})
     return VideoTechnical(
         container=source.get("container"),
         video_codec=picture.get("codec"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from reelmill.errors import (
+    MediaRejected,
     NotReady,
     ObjectMissing,
     ParamsInvalid,
@@ -42,6 +44,8 @@ from reelmill.jobs.ports import (
 )
 
 ALREADY = "Job already processed - no action taken"  # older clients look for these words
+NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,255}")
+NAME_RULE = "filename must have 1 to 255 characters, none of them a slash or a control character, and not be . or .."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +125,11 @@ class Service:
     ) -> Initiated:
         """Make a video and, with `pipeline`, its job in `awaiting_upload`; sign the PUT for its bytes.
 
-        size_bytes: 1 … max_upload_bytes. sha256: hex; binds the PUT. Raises RequestInvalid, ParamsInvalid.
+        filename: 1–255 characters that are no path; shown, never used. size_bytes: 1 … max_upload_bytes.
+        sha256: hex; binds the PUT. Raises RequestInvalid, ParamsInvalid.
         """
+        if not NAME.fullmatch(filename) or filename in {".", ".."}:
+            raise RequestInvalid(NAME_RULE, errors=[{"field": "filename", "message": NAME_RULE}])
         if not 1 <= size_bytes <= self.policy.max_upload_bytes:
             raise RequestInvalid(
                 f"size is {size_bytes} bytes; it must be between 1 and {self.policy.max_upload_bytes}."
@@ -144,8 +151,9 @@ class Service:
         if pipeline is not None:
             chosen = self.pipeline(pipeline)
             job = self._new_job(caller, video_id, chosen, self.checked(chosen, params or {}))
+        upload = self._sign_put(video)  # first: what the object store won't sign leaves no video behind
         made, waiting = self.store.add_video(video, job)
-        return Initiated(video=made, job=waiting, upload=self._sign_put(made))
+        return Initiated(video=made, job=waiting, upload=upload)
 
     def upload(self, caller: Caller, video_id: str) -> Initiated:
         """Return where an upload stands, with a fresh URL while bytes are still wanted."""
@@ -343,7 +351,7 @@ class Service:
 
     # ── parts ─────────────────────────────────────────────────────────────────────────────────
 
-    def _sign_put(self, video: Video) -> SignedRequest:
+    def _sign_put(self, video: Video | NewVideo) -> SignedRequest:
         return self.objects.sign_put(
             video.key,
             size_bytes=video.size_bytes,
@@ -442,7 +450,7 @@ def _rejected(job: Job | None) -> UploadProblem:
     for kind in UploadProblem.__subclasses__():
         if job is not None and kind.code == job.error_code:
             return kind(job.error_detail or "")
-    return UploadProblem("This upload was rejected; start a new one with another file.")
+    return MediaRejected("This upload was rejected before.")
 
 
 class _KeyedLock:

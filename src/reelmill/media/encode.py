@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,7 @@ from reelmill.media.graphs import (
     overlay_graph,
     picture_graph,
     sound_graph,
+    takes_any_size,
 )
 from reelmill.media.probe import AudioStream, Source
 from reelmill.media.text import Picture
@@ -33,6 +35,7 @@ from reelmill.media.text import Picture
 AS_IT_IS = Shape()
 EXACT_SEEK = frozenset({"mov", "matroska"})  #: these land on the very key frame that is asked for
 SEEK_MARGIN_S = Fraction(1)  #: the others are sent this much earlier
+REORDERED = 5  #: more frames than the encoders let decoding run ahead of showing
 PREROLL_S = Fraction(1, 2)  #: sound that is decoded before the clip: the codec's overlap, and rough seeks
 
 
@@ -181,13 +184,20 @@ def check_settings(source: Source, settings: ClipSettings, parameter_set: int = 
 
 def _picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
     options = ["-an", "-sn", "-dn", "-threads", str(threads)]
+    if takes_any_size(source):
+        options += ["-noautorotate", "-reinit_filter", "0"]
+    if delay := source.video.decoder_delay:
+        # The times of showing that the demuxer makes up only mislead; without them, those of decoding are taken.
+        options += [f"-bsf:{source.video_index}", f"setts=pts=NOPTS:dts=DTS-{delay}"]
     return input_arguments(location, source.demuxer, seek_s=_seek(source, start), options=options)
 
 
 def _sound_input(location: str, source: Source, start: int) -> list[str]:
     base = source.video.time_base
     beginning = start * base - PREROLL_S <= source.video.start_tick * base
-    seek = None if beginning else _seek(source, start, PREROLL_S)
+    # MP4 has an index of its sound: reading begins where it is wanted, not at a key frame of the picture.
+    exact = start * base - PREROLL_S if source.demuxer == "mov" else _seek(source, start, PREROLL_S)
+    seek = None if beginning else exact
     return input_arguments(location, source.demuxer, seek_s=seek, options=["-vn", "-sn", "-dn", "-threads", "1"])
 
 
@@ -220,9 +230,26 @@ def _picture_ticks(source: Source, plan: ClipPlan, start: int) -> tuple[int, int
 
 
 def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
-    """Return the packet filter that lets the last frame be shown until the clip's end."""
+    """Return the packet filter that lets the last frame be shown until the clip's end.
+
+    With B-frames, the last packet is another frame's: it lets the times of decoding last as long as the clip.
+    """
     last = source.frame_ticks()[plan.end_frame - 1]
-    return f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{last - start})\\,{end - last}\\,DURATION)"
+    count = plan.end_frame - plan.start_frame
+    rest = f"if(eq(N\\,{count - 1})\\,{end - start}-DTS+STARTDTS\\,DURATION)"
+    return f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{last - start})\\,{end - last}\\,{rest})"
+
+
+def earlier_start(edges: Sequence[int]) -> int:
+    """Return by how many ticks the first frame must be decoded earlier for an MP4's length to be told right.
+
+    edges: when each frame is shown, and the end. An MP4 tells lengths of decoding: they fall short of the clip's
+    where frames are reordered and the last ones are shown longer than others. Evenly spaced frames need nothing.
+    """
+    tail = edges[-2 - REORDERED :]
+    lengths = [after - before for before, after in pairwise(tail)]
+    usual = (edges[-1] - edges[0]) / (len(edges) - 1)
+    return 0 if max(lengths) <= min(usual, min(lengths)) * 1.5 + 1 else tail[-1] - tail[0]
 
 
 def _seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
@@ -233,7 +260,11 @@ def _seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Frac
     at = bisect_right(keyframes, start - margin / base) - 1
     if at <= 0:
         return None
-    return keyframes[at] * base - (margin if source.demuxer not in EXACT_SEEK else 0)
+    if source.demuxer in EXACT_SEEK:
+        return keyframes[at] * base
+    # Sent to before its beginning, as ffmpeg does with B-frames, AVI lands anywhere.
+    wanted = keyframes[at] * base - margin
+    return wanted if wanted > source.video.start_tick * base + SEEK_MARGIN_S / 4 else None
 
 
 def encode_clip(

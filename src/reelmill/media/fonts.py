@@ -28,14 +28,12 @@ WEIGHTS = 400, 700  #: all faces have these; those of CJK have more, and would n
 
 
 class Glyph(NamedTuple):
-    """One shaped glyph. Lengths in font sizes, from the pen's place, upwards and to the right."""
+    """One shaped glyph. Lengths in font sizes."""
 
     char: int  #: index in the shaped text of the first character that it stands for
     advance: float
-    left: float
-    right: float
-    up: float
-    down: float  #: how far it reaches below the baseline
+    up: float  #: how far it reaches above the baseline
+    down: float  #: and below
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,16 @@ class Face:
         buffer = hb.Buffer()
         buffer.add_str(text)
         buffer.direction = "rtl" if right_to_left else "ltr"
+        buffer.flags = hb.BufferFlags.BOT | hb.BufferFlags.EOT  # as raqm does
         buffer.guess_segment_properties()
         hb.shape(_scaled(self, _clamped(weight)), buffer)
         glyphs = []
         for info, place in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
             if not info.codepoint:
                 raise KeyError(info.cluster)
-            left, up, right, down = _extents(self, _clamped(weight), info.codepoint)
-            x, y = place.x_offset / UNITS, place.y_offset / UNITS
-            glyphs.append(Glyph(info.cluster, place.x_advance / UNITS, left + x, right + x, up + y, down - y))
+            up, down = _extents(self, _clamped(weight), info.codepoint)
+            raised = place.y_offset / UNITS
+            glyphs.append(Glyph(info.cluster, place.x_advance / UNITS, up + raised, down - raised))
         return glyphs
 
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
@@ -108,13 +107,12 @@ def _scaled(face: Face, weight: int) -> hb.Font:
 
 
 @lru_cache(maxsize=20_000)
-def _extents(face: Face, weight: int, glyph: int) -> tuple[float, float, float, float]:
-    """Return a glyph's left, upper, right and lower edge, font sizes."""
+def _extents(face: Face, weight: int, glyph: int) -> tuple[float, float]:
+    """Return how far a glyph reaches above and below the baseline, font sizes."""
     found = _scaled(face, weight).get_glyph_extents(glyph)
-    if found is None or not (found.width and found.height):
-        return 0.0, 0.0, 0.0, 0.0
-    left, up = found.x_bearing / UNITS, found.y_bearing / UNITS
-    return left, up, left + found.width / UNITS, -(up + found.height / UNITS)
+    if found is None or not found.height:
+        return 0.0, 0.0
+    return found.y_bearing / UNITS, -(found.y_bearing + found.height) / UNITS
 
 
 @lru_cache(maxsize=len(get_args(Language)))

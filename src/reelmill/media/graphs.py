@@ -16,6 +16,9 @@ from reelmill.media.text import Picture
 
 Fit = Literal["contain", "cover", "pad"]
 
+#: Seconds by which sound may be off its time stamps before a hole is filled or an overlap cut. One packet's stamp may
+#: be wrong, of AC-3 by 32 ms, which is no hole; the default of 0.1 s lets short holes add up to an offset.
+SOUND_OFF_S = 0.035
 SCALING = "flags=bicubic+accurate_rnd+bitexact"
 #: AAC's own orders of channels, ISO/IEC 14496-3, table 1.19
 LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1(wide)", "7.1"})
@@ -75,17 +78,25 @@ def tone_mapped(source: Source, shape: Shape) -> bool:
     return source.video.hdr and not shape.keep_hdr
 
 
-def _square(source: Source) -> tuple[int, int]:
-    """Return the displayed size with square pixels."""
-    return round(source.video.width * source.video.sample_aspect), source.video.height
+def takes_any_size(source: Source) -> bool:
+    """Return whether pictures of another size on the way (a call over a bad line) are scaled, as the first filter.
+
+    Else ffmpeg begins the graph anew and forgets the text, which it has read. It turns pictures before the first
+    filter, and with the graph of another size would read beyond them: what is turned doesn't change its size.
+    """
+    return source.video.rotation == 0
+
+
+def _square(source: Source) -> tuple[Fraction, int]:
+    """Return the displayed size with square pixels, exact."""
+    return source.video.width * source.video.sample_aspect, source.video.height
 
 
 def _natural(source: Source) -> tuple[int, int]:
-    video = source.video
-    width, height = _square(source)
-    if (width, height) == (video.width, video.height):
+    width, height = source.video.width, source.video.height
+    if source.video.sample_aspect == 1:
         return max(2, width & ~1), max(2, height & ~1)
-    return max(2, round(width / 2) * 2), max(2, height & ~1)
+    return max(2, round(_square(source)[0] / 2) * 2), max(2, height & ~1)
 
 
 def _even(width: Fraction, height: Fraction) -> tuple[int, int]:
@@ -96,6 +107,8 @@ def picture_graph(source: Source, shape: Shape, start: int, end: int, pixels: st
     """Return the filters of the picture: cut by ticks, begin at 0, square pixels, even size. pixels: the format."""
     base = source.video.time_base
     steps = []
+    if takes_any_size(source):
+        steps.append(f"scale=w={source.video.coded_width}:h={source.video.coded_height}:{SCALING}")
     if shape.deinterlace and source.video.interlaced:
         # One frame for each frame, before the cut: the fields around are needed. It halves the ticks.
         steps += ["bwdif=mode=send_frame:parity=auto:deint=all", f"settb={base.numerator}/{base.denominator}"]
@@ -107,7 +120,7 @@ def picture_graph(source: Source, shape: Shape, start: int, end: int, pixels: st
         steps += _to_sdr(source)
     elif is_rgb(source):
         steps.append(f"scale=out_color_matrix={matrix(source, shape)}:out_range=tv:{SCALING}")
-    steps += [f"format={pixels}", "setsar=1"]
+    steps += [f"format={pixels}", "setsar=1", _tagged(source, shape)]
     return f"[0:{source.video_index}]{','.join(steps)}[{label}]"
 
 
@@ -117,7 +130,7 @@ def _resized(source: Source, shape: Shape) -> list[str]:
     width, height = output_size(source, shape)
     natural = _natural(source)
     if (width, height) == natural:
-        if _square(source) != (video.width, video.height):
+        if video.sample_aspect != 1:
             return [f"scale=w={width}:h={height}:{SCALING}"]
         return [f"crop={width}:{height}:0:0:exact=1"] if natural != (video.width, video.height) else []
     if shape.fit == "contain":
@@ -148,6 +161,7 @@ def _to_sdr(source: Source) -> list[str]:
         "zscale=p=709",
         "tonemap=tonemap=hable:desat=0",
         "zscale=t=709:m=709:r=limited",
+        "sidedata=mode=delete",  # of the light of the HDR master, which no player should apply any more
     ]
 
 
@@ -169,6 +183,7 @@ def overlay_graph(
         f"scale=out_color_matrix={matrix(source, shape)}:out_range={range_}:{SCALING}",
         f"format=yuva420{deep or 'p'}{'le' if deep else ''}",
         f"settb={base.numerator}/{base.denominator}",
+        _tagged(source, shape),  # as the film below: else one of them would be converted, and the result told otherwise
     ]
     when = ""
     if shown is not None:
@@ -193,7 +208,7 @@ def sound_graph(track: AudioStream, number: int | None, begin: Fraction, length:
     from_s, to_s = (microseconds(time) for time in (begin, begin + length))
     return (
         f"[{number}:{track.index}]atrim=start={from_s}:end={to_s},asetpts=PTS-({from_s})/TB,"
-        f"aresample={rate}:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},"
+        f"aresample={rate}:async=1:min_hard_comp={SOUND_OFF_S}:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},"
         f"apad=whole_len={samples},atrim=end_sample={samples}[sound]"
     )
 
@@ -230,12 +245,24 @@ def _range(source: Source) -> str:
 
 def colors(source: Source, shape: Shape) -> list[str]:
     """Return the colour tags, as the source has them: players read them, not the pixels."""
+    names = ("-colorspace", "-color_primaries", "-color_trc", "-color_range")
+    return [
+        word for option, value in zip(names, _tags(source, shape), strict=True) if value for word in (option, value)
+    ]
+
+
+def _tagged(source: Source, shape: Shape) -> str:
+    """Return the filter that gives pictures their colour tags, and nothing else."""
+    space, primaries, transfer, range_ = (value or "unknown" for value in _tags(source, shape))
+    transfer = {"gamma22": "bt470m", "gamma28": "bt470bg"}.get(transfer, transfer)  # this filter's own names
+    return f"setparams=colorspace={space}:color_primaries={primaries}:color_trc={transfer}:range={range_}"
+
+
+def _tags(source: Source, shape: Shape) -> tuple[str, str, str, str]:
+    """Return matrix, primaries, transfer and range of the clip; "" where the source doesn't tell."""
     video = source.video
     if tone_mapped(source, shape):
-        return ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
+        return "bt709", "bt709", "bt709", "tv"
     if is_rgb(source):
-        names = {"bt709": "bt709", "bt601": "smpte170m"}
-        return ["-colorspace", names.get(matrix(source, shape), "bt709"), "-color_range", "tv"]
-    tags = (("-colorspace", video.color_space), ("-color_primaries", video.color_primaries),
-            ("-color_trc", video.color_transfer), ("-color_range", _range(source)))  # fmt: skip
-    return [word for option, value in tags if value for word in (option, value)]
+        return {"bt601": "smpte170m"}.get(matrix(source, shape), "bt709"), "", "", "tv"
+    return video.color_space, video.color_primaries, video.color_transfer, _range(source)

@@ -48,16 +48,17 @@ class ProbeLimits:
 
     max_pixels: int = 8192 * 8192  #: width × height
     max_side: int = 16384  #: pixels
+    min_side: int = 2  #: pixels: a clip has even sides
     max_frame_rate: int = 1000  #: frames/s
     max_duration_s: float = 24 * 3600.0  #: seconds from the first frame to the last
     max_gap_s: float = 3600.0  #: seconds between two frames that follow each other
     max_streams: int = 64
     max_frames: int = 10_000_000
-    verdict_s: float = 15.0  #: wall seconds to open the file and decode one frame
+    verdict_s: float = 12.0  #: wall seconds to open the file and decode one frame; whoever waits sees 15 s at most
     bytes_per_s: int = 20_000_000  #: the slowest reading that is waited for: all gets verdict_s + size / this
     deadline_s: float = 3600.0  #: wall seconds for all of it, whatever the file's size
     cpu_s: int = 600  #: processor seconds of the child
-    memory_bytes: int = 2 << 30  #: address space of the child
+    memory_bytes: int = 1_000_000_000  #: address space of the child; 8192×8192 H.264 takes 840 MB
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class VideoStream:
     hdr: bool  #: PQ or HLG transfer
     interlaced: bool
     has_b_frames: bool
+    free_parameter_set: int | None  #: a number that no H.264 parameter set in the header has, 0–31; None: not known
     is_vfr: bool  #: frames aren't evenly spaced (by more than one tick)
+    decoder_delay: int  #: ticks, > 0 in files that tell no times of showing: frames leave the decoder so much later
     time_base: Fraction  #: seconds of one tick, exact (1/30000)
     frame_rate: Fraction  #: frames/s: exact for constant rate, else the average
     frame_count: int
@@ -114,6 +117,7 @@ class Source:
     video_streams: int  #: counts in the file, attached pictures left out
     audio_streams: int
     other_streams: int
+    spans_packed: Any  #: JSON object or null; read by `parts.ranges`: where each second lies in the file
     frames_packed: Any  #: JSON object; read it by frame_ticks()
     keyframes_packed: Any  #: JSON object; read it by keyframe_ticks()
 

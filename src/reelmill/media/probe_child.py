@@ -7,8 +7,12 @@ or an endless loop in a demuxer ends here.
 from __future__ import annotations
 
 import base64
+import bisect
+import contextlib
+import importlib.util
 import itertools
 import json
+import math
 import signal
 import ssl
 import struct
@@ -25,8 +29,10 @@ DEMUXERS = frozenset({"mov", "matroska", "avi", "flv", "ogg", "asf", "mpegts", "
 SNIFFED_BYTES = 64 << 10
 LOOKED_AT_FRAMES = 32  #: decoded and compared with the index, at least 4
 LOOKED_AT_PIXELS = 128 << 20  #: in all of them
+TORN_FRAMES = 600  #: decoded once more at most where a file breaks off
 BACKWARD_S = 1.0  #: how far decoding times may jump back before a file counts as spliced
 MAX_RUNS = 4096
+TOO_MUCH = "It needs more memory than probing may use."
 MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
             10: "bt2020c"}  # fmt: skip
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020",
@@ -83,7 +89,7 @@ def main() -> None:
     except IndexError:  # PyAV's own, when a stream turns up or goes while packets are read
         said = {"verdict": "media_rejected", "detail": "Its list of streams changes on the way."}
     except MemoryError:
-        said = {"verdict": "media_rejected", "detail": "It needs more memory than probing may use."}
+        said = {"verdict": "media_rejected", "detail": TOO_MUCH}
     sys.stdout.write(json.dumps(said))
 
 
@@ -108,9 +114,11 @@ def examine(location: str, limits: dict[str, Any], ca_file: str | None) -> dict[
     try:
         name = location if url else f"file:{location}"
         with av.open(name, format=demuxer, container_options=options, metadata_errors="replace") as container:
-            budget_s = limits["verdict_s"] + (size or 10 << 30) / limits["bytes_per_s"]
-            return Examination(container, limits, demuxer, size).source(budget_s, url)
+            reading_s = (size or 10 << 30) / limits["bytes_per_s"]
+            return Examination(container, limits, demuxer, size).source(reading_s, url)
     except av.FFmpegError as problem:
+        if isinstance(problem, MemoryError):
+            raise Verdict("media_rejected", TOO_MUCH) from problem
         if url and isinstance(problem, OSError) and not isinstance(problem, av.InvalidDataError):
             raise Verdict("unavailable", f"Reading broke off: {problem.strerror}.") from problem
         raise Verdict("not_a_video", f"It can't be read: {problem.strerror}.") from problem
@@ -154,8 +162,8 @@ class Examination:
         self.demuxer = demuxer
         self.size = size
 
-    def source(self, budget_s: float, url: bool) -> dict[str, Any]:
-        """Return all of it. The demux pass may take budget_s wall seconds."""
+    def source(self, reading_s: float, url: bool) -> dict[str, Any]:
+        """Return all of it. The demux pass may take reading_s wall seconds more than what is left."""
         if len(self.container.streams) > self.limits["max_streams"]:
             self.reject(f"It has {len(self.container.streams)} streams; {self.limits['max_streams']} are the most.")
         if [stream.index for stream in self.container.streams] != list(range(len(self.container.streams))):
@@ -168,7 +176,8 @@ class Examination:
             self.reject("There is no decoder for its pictures.")
         tracks = [stream for stream in self.container.streams.audio if stream.codec_context is not None]
         self.check_size(video.codec_context.width, video.codec_context.height)
-        signal.setitimer(signal.ITIMER_REAL, budget_s)
+        video.codec_context.thread_count = 1  # as many as there are processors would each take memory
+        signal.setitimer(signal.ITIMER_REAL, signal.getitimer(signal.ITIMER_REAL)[0] + reading_s)
         index = Index(video, tracks, self.limits)
         frame = index.read(self.container, url)
         self.check_size(frame.width, frame.height)
@@ -182,6 +191,7 @@ class Examination:
             "video_streams": len(pictures),
             "audio_streams": len(self.container.streams.audio),
             "other_streams": len(self.container.streams) - len(pictures) - len(self.container.streams.audio),
+            "spans_packed": index.spans.packed() if self.demuxer == "mov" else None,
             "frames_packed": pack(index.ticks),
             "keyframes_packed": pack(index.keyframes),
         }
@@ -198,15 +208,19 @@ class Examination:
         if max(width, height) > self.limits["max_side"] or width * height > self.limits["max_pixels"]:
             self.reject(f"Its picture of {width}×{height} is larger than {self.limits['max_pixels']} pixels "
                         f"or {self.limits['max_side']} a side.")  # fmt: skip
+        if min(width, height) < self.limits["min_side"]:
+            self.reject(f"Its picture of {width}×{height} is less than {self.limits['min_side']} pixels a side.")
 
     def video(self, stream: Any, frame: Any, index: Index) -> dict[str, Any]:
         """Return what `VideoStream` holds."""
         coded = stream.codec_context
-        turned = -frame.rotation % 360
+        turned = rotation(frame)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         width, height = frame.width, frame.height
         if turned % 180 == 90:
             width, height, aspect = height, width, 1 / aspect if aspect else aspect
+        aspect = aspect if Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+        self.check_size(max(1, round(width * aspect)), height)  # as its clips are, with square pixels
         rate, is_vfr = index.rate()
         transfer = TRANSFERS.get(int(coded.color_trc), "")
         return {
@@ -216,16 +230,18 @@ class Examination:
             "coded_width": frame.width,
             "coded_height": frame.height,
             "rotation": turned,
-            "sample_aspect": str(aspect if Fraction(1, 16) <= aspect <= 16 else Fraction(1)),
+            "sample_aspect": str(aspect),
             "pixel_format": frame.format.name,
             "color_space": MATRICES.get(int(coded.colorspace), ""),
             "color_primaries": PRIMARIES.get(int(coded.color_primaries), ""),
             "color_transfer": transfer,
             "color_range": RANGES.get(int(coded.color_range), ""),
             "hdr": transfer in {"smpte2084", "arib-std-b67"},
-            "interlaced": bool(frame.interlaced_frame),
+            "interlaced": index.interlaced,
             "has_b_frames": bool(coded.has_b_frames),
+            "free_parameter_set": free_parameter_set(coded.extradata) if coded.name == "h264" else None,
             "is_vfr": is_vfr,
+            "decoder_delay": index.delay,
             "time_base": str(stream.time_base),
             "frame_rate": str(rate),
             "frame_count": len(index.ticks),
@@ -236,6 +252,24 @@ class Examination:
     @staticmethod
     def reject(detail: str) -> None:
         raise Verdict("media_rejected", detail)
+
+
+def rotation(frame: Any) -> int:
+    """Return how far ffmpeg turns a picture clockwise to show it: 0, 90, 180, 270; 0 too for any other angle.
+
+    It turns by whole quarters within half a degree of them, and by any other angle within the picture's own sides.
+    """
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return 0
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    wide, high = math.hypot(a, c), math.hypot(b, d)
+    if not wide or not high:
+        return 0
+    turned = round(math.degrees(math.atan2(b / high, a / wide))) % 360
+    return turned if turned % 90 == 0 else 0
 
 
 class Index:
@@ -250,13 +284,19 @@ class Index:
         self.keyframes: array[int] = array("q")  #: pts of key frames, ascending
         self.first_key: int | None = None  #: pts, hidden or not
         self.last_dts: int | None = None
+        self.decoded: array[int] = array("q")  #: dts of all frames, in the file's order; fewer if one has none
+        self.interlaced = False  #: one of the first frames is; others may be stored whole
+        self.delay = 0  #: see `VideoStream.decoder_delay`
+        self.spans = sibling("spans").Spans()
+        self.coded = sibling("h264").Reader(video.codec_context.name, video.codec_context.extradata)
         self.durations: dict[int, int] = {}  #: of the frames that ended the timeline so far, by pts
+        self.torn = False  #: the last packet isn't whole
         self.heard: dict[int, tuple[int, int]] = {}  #: first pts and last end of each sound stream, by its index
 
     def read(self, container: Any, url: bool) -> Any:
         """Read all packets, decode the first frames, compare both. Return the first frame."""
         first: Any = None
-        shown: list[int | None] = []
+        seen: list[tuple[int | None, int | None]] = []  # pts, and dts of the packet with which the frame came out
         coded = self.stream.codec_context
         wanted = max(4, min(LOOKED_AT_FRAMES, LOOKED_AT_PIXELS // (coded.width * coded.height)))
         for packet in self.packets(container, url):
@@ -264,20 +304,47 @@ class Index:
                 self.hear(packet)
                 continue
             self.note(packet)
-            if len(shown) < wanted:
+            if len(seen) < wanted:
                 frames = self.decode(packet)
-                shown += [frame.pts for frame in frames]
+                seen += self.note_shown(frames)
                 first = first or next(iter(frames), None)
-        if len(shown) < wanted:
+        if len(seen) < wanted:
             frames = self.decode(None)
-            shown += [frame.pts for frame in frames]
+            seen += self.note_shown(frames)
             first = first or next(iter(frames), None)
         if first is None:
             raise Verdict("not_a_video", "No frame of it can be decoded.")
+        if self.torn and self.ticks:
+            self.drop_torn(container, url)
         self.settle()
-        if any(seen != tick for seen, tick in zip(shown, self.ticks, strict=False)):
-            raise Verdict("media_rejected", "Its time stamps aren't those at which its pictures are shown.")
+        if any(pts != tick for (pts, _), tick in zip(seen, self.ticks, strict=False)):
+            self.count_by_decoding([dts for _, dts in seen if dts is not None])
         return first
+
+    def note_shown(self, frames: list[Any]) -> list[tuple[int | None, int | None]]:
+        self.interlaced = self.interlaced or any(frame.interlaced_frame for frame in frames)
+        return [(frame.pts, frame.dts) for frame in frames]
+
+    def count_by_decoding(self, seen: list[int]) -> None:
+        """Show the n-th frame at the time of the n-th packet: AVI has times of decoding only.
+
+        seen: times of the packets with which the first frames left the decoder, which is later by a fixed delay.
+        """
+        ticks = self.decoded
+        self.delay = seen[0] - ticks[0] if seen and ticks else 0
+        rising = all(before < after for before, after in itertools.pairwise(ticks))
+        as_seen = [tick + self.delay for tick in ticks[: len(seen)]] == seen
+        if self.delay <= 0 or not rising or len(ticks) != len(self.ticks) or not as_seen:
+            raise Verdict("media_rejected", "Its time stamps aren't those at which its pictures are shown. Write it "
+                                            "anew, as MP4 or Matroska, with the program that made it.")  # fmt: skip
+        # The demuxer's made-up times of showing are in the order of decoding: the n-th is the n-th.
+        self.keyframes = array("q", (new for new, old in zip(ticks, self.ticks, strict=True) if self.is_key(old)))
+        self.durations = {ticks[-1]: self.durations.get(self.ticks[-1], 0)}
+        self.ticks = ticks
+
+    def is_key(self, tick: int) -> bool:
+        at = bisect.bisect_left(self.keyframes, tick)
+        return at < len(self.keyframes) and self.keyframes[at] == tick
 
     def packets(self, container: Any, url: bool) -> Iterator[Any]:
         """Yield the packets of picture and sound up to the end, or to where the file breaks off."""
@@ -285,22 +352,58 @@ class Index:
 
         try:
             for packet in container.demux([self.stream, *self.tracks]):
+                if packet.is_keyframe and packet.has_sidedata("encryption_info"):
+                    raise Verdict("media_rejected", "It is encrypted.")
                 if packet.size:
+                    self.place(packet)
                     yield packet
         except av.FFmpegError:
             if url or not len(self.ticks):
                 raise
+
+    def place(self, packet: Any) -> None:
+        at = packet.dts if packet.pts is None else packet.pts
+        if at is not None:
+            self.spans.note(float(at * packet.time_base), packet.pos, packet.size)
 
     def decode(self, packet: Any) -> list[Any]:
         import av
 
         try:
             return list(self.stream.codec_context.decode(packet))
-        except av.FFmpegError:
+        except av.FFmpegError as problem:
+            if isinstance(problem, MemoryError):
+                raise
             return []
+
+    def drop_torn(self, container: Any, url: bool) -> None:
+        """Take what can't be decoded, where the file breaks off, out of the index."""
+        import av
+
+        key = max(self.keyframes, default=self.ticks[0])
+        gone = {self.ticks[-1]}
+        if sum(tick >= key for tick in self.ticks) <= TORN_FRAMES:
+            tail = {tick for tick in self.ticks if tick >= key}
+            shown: set[int] = set()
+            self.stream.codec_context.flush_buffers()
+            with contextlib.suppress(av.FFmpegError):
+                container.seek(key, stream=self.stream)
+                for packet in self.packets(container, url):
+                    if packet.stream is self.stream:
+                        shown.update(frame.pts for frame in self.decode(packet))
+                shown.update(frame.pts for frame in self.decode(None))
+            if shown and shown <= tail:  # else pictures are shown at other times than their packets say
+                gone = tail - shown
+        kept = bytearray(tick not in gone for tick in self.ticks)
+        if len(self.decoded) == len(self.ticks):
+            self.decoded = array("q", itertools.compress(self.decoded, kept))
+        self.ticks = array("q", itertools.compress(self.ticks, kept))
 
     def note(self, packet: Any) -> None:
         """Put one packet of the video stream into the index."""
+        self.torn = packet.is_corrupt
+        if self.coded.is_second_field(packet):
+            return
         if packet.pts is None:
             raise Verdict("media_rejected", "Some of its frames have no time stamps.")
         if self.first_key is None and packet.is_keyframe:
@@ -309,7 +412,7 @@ class Index:
             return  # an edit list hides it: others may need it, but it is never shown
         if self.first_key is None or packet.pts < self.first_key:
             return  # can't be decoded without the key frame that was cut off before it
-        if packet.is_keyframe:
+        if packet.is_keyframe and self.coded.is_entry(packet):
             self.keyframes.append(packet.pts)
         if packet.dts is not None:
             # Times of showing jump about as frames are reordered; times of decoding only ever rise.
@@ -318,6 +421,8 @@ class Index:
             self.last_dts = packet.dts
         if len(self.ticks) >= self.limits["max_frames"]:
             raise Verdict("media_rejected", f"It has more than {self.limits['max_frames']} frames.")
+        if packet.dts is not None and len(self.decoded) == len(self.ticks):
+            self.decoded.append(packet.dts)
         self.ticks.append(packet.pts)
         if packet.pts >= max(self.durations, default=packet.pts):
             self.durations = {packet.pts: packet.duration or 0}
@@ -332,9 +437,9 @@ class Index:
         """Bring the index into the order of display, each time once, and hold it against the limits."""
         if not len(self.ticks):
             raise Verdict("not_a_video", "There is no frame in it that can be shown.")
-        self.ticks = array("q", sorted(set(self.ticks)))
-        known = set(self.ticks)
-        self.keyframes = array("q", sorted(tick for tick in set(self.keyframes) if tick in known))
+        # Millions of frames: no sets of them, which take ten times the memory.
+        self.ticks = array("q", (tick for tick, _ in itertools.groupby(sorted(self.ticks))))
+        self.keyframes = array("q", (tick for tick, _ in itertools.groupby(sorted(self.keyframes)) if self.has(tick)))
         span = (self.ticks[-1] - self.ticks[0]) * self.time_base
         if span > self.limits["max_duration_s"]:
             raise Verdict("media_rejected", f"It is {float(span):.0f} s long; {self.limits['max_duration_s']:g} s are "
@@ -345,9 +450,13 @@ class Index:
         if span and (len(self.ticks) - 1) / span > self.limits["max_frame_rate"]:
             raise Verdict("media_rejected", f"It has more than {self.limits['max_frame_rate']} frames a second.")
 
+    def has(self, tick: int) -> bool:
+        at = bisect.bisect_left(self.ticks, tick)
+        return at < len(self.ticks) and self.ticks[at] == tick
+
     def last_duration(self) -> int:
         """Return how long the last frame is shown, ticks ≥ 1: as its packet says, else as frames are on average."""
-        told = self.durations.get(self.ticks[-1], 0)
+        told = 0 if self.coded.has_fields else self.durations.get(self.ticks[-1], 0)
         usual: int = max(1, round(1 / (self.rate()[0] * self.time_base)))
         # A packet may say anything; what is plain nonsense is not believed.
         return told if 0 < told <= max(usual * 100, round(10 / self.time_base)) else usual
@@ -356,6 +465,10 @@ class Index:
         """Return frames a second and whether they vary by more than the rounding to a tick."""
         count = len(self.ticks) - 1
         declared: list[Fraction] = [rate for rate in (self.stream.guessed_rate, self.stream.average_rate) if rate]
+        if self.coded.has_fields:
+            declared += [rate / 2 for rate in declared]
+        declared += [rate for rate in map(usual_rate, declared) if rate]
+        declared.sort(key=lambda rate: rate.denominator not in (1, 1001))
         if count == 0:
             told = self.durations.get(self.ticks[0], 0) * self.time_base
             alone = [1 / told, *declared] if told > 0 else declared
@@ -391,6 +504,48 @@ class Index:
                 "end_s": end,
             })  # fmt: skip
         return found
+
+
+def usual_rate(rate: Fraction) -> Fraction | None:
+    """Return the whole number of frames a second, or that ÷ 1.001, of which this is the rounding to a coarse clock."""
+    for exact in (Fraction(round(rate)), Fraction(round(rate * 1001 / 1000) * 1000, 1001)):
+        if abs(exact - rate) < rate / 100_000:
+            return exact
+    return None
+
+
+def sibling(name: str) -> Any:
+    """Import a module that lies beside this one. This folder on the path would hide modules of the standard library."""
+    spec = importlib.util.spec_from_file_location(name, f"{__file__.rpartition('/')[0]}/{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def free_parameter_set(extradata: bytes | None) -> int | None:
+    """Return the least number that none of an avcC's parameter sets has, None if it isn't one with 4-byte lengths.
+
+    ISO/IEC 14496-15, 5.3.3.1; the numbers are the first ue(v) of each unit (ITU-T H.264, 7.3.2.1 and 7.3.2.2).
+    """
+    data = extradata or b""
+    if len(data) < 7 or data[0] != 1 or data[4] & 3 != 3:
+        return None
+    used: set[int] = set()
+    place = 5
+    for head in (4, 1):  # bytes before the number, of sequence and of picture parameter sets
+        if place >= len(data):
+            return None
+        count, place = data[place] & 31, place + 1
+        for _ in range(count):
+            size = int.from_bytes(data[place : place + 2])
+            bits = f"{int.from_bytes(data[place + 2 + head : place + 10 + head].ljust(8, bytes(1))):064b}"
+            zeros = bits.find("1")
+            if not 0 <= zeros <= 8:
+                return None
+            used.add(int(bits[zeros : 2 * zeros + 1], 2) - 1)
+            place += 2 + size
+    return min(set(range(32)) - used, default=None)
 
 
 def pack(ticks: Sequence[int]) -> dict[str, Any]:

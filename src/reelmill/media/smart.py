@@ -23,9 +23,10 @@ import av
 from reelmill.errors import EncodeFailed, OutputRejected
 from reelmill.media.check import Checked, check_output
 from reelmill.media.children import Limits, supervise
-from reelmill.media.encode import ClipPlan, clip_arguments, clip_ticks, encode_clip, expect
+from reelmill.media.encode import ClipPlan, clip_arguments, clip_ticks, earlier_start, encode_clip, expect
 from reelmill.media.ffmpeg import Finished, Progress, container_options, is_url, local, run
 from reelmill.media.graphs import is_untouched
+from reelmill.media.parts import fetch_part
 from reelmill.media.probe import Source
 
 CHILD = Path(__file__).with_name("splice_child.py")
@@ -33,6 +34,7 @@ CONTAINERS = frozenset({"mov", "matroska"})  #: that keep H.264 with its lengths
 FORMATS = frozenset({"yuv420p", "yuvj420p"})
 WORTHWHILE = Fraction(1, 5)  #: the least part of a clip whose copying is worth the joining
 SEAM_PICTURES = 12  #: decoded behind each seam
+TICK_S = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,29 @@ def render_clip(
     on_progress: Callable[[Progress], None] | None = None,
     whole: bool = False,
 ) -> Rendered:
-    """Write one clip, copying what doesn't change, and check it. Arguments and errors are those of `encode_clip`.
+    """Write one clip, copying what doesn't change, and check it. Arguments and errors are those of `encode_clip`,
+    and StorageUnavailable, ObjectMissing: of a URL, the clip's bytes are fetched once (`parts.py`).
 
     Frames, their times and the sound are the same as of `encode_clip`. The same source, plan and tools give the
     same bytes. whole: encode all of it in any case.
     """
     tools = _Tools(location, source, plan, ffmpeg, scratch, limits or Limits(), stop)
+    part = fetch_part(location, source, *clip_ticks(source, plan), scratch, stop)
+    if part is None:
+        return _rendered(tools, output, on_progress, whole=whole)
+    try:
+        tools.location = str(part)
+        return _rendered(tools, output, on_progress, whole=whole)
+    except (EncodeFailed, OutputRejected):
+        # More of the file is needed than its index lets expect, or it is damaged: the whole of it tells.
+        tools.location = location
+        return _rendered(tools, output, on_progress, whole=whole)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rendered(tools: _Tools, output: Path, on_progress: Callable[[Progress], None] | None, *, whole: bool) -> Rendered:
+    source, plan = tools.source, tools.plan
     reason, failed = "That was asked for." if whole else whole_because(source, plan), False
     if reason is None:
         try:
@@ -95,8 +114,8 @@ def render_clip(
         except (_Unfit, OutputRejected, EncodeFailed) as problem:
             reason, failed = str(problem), True
     made = encode_clip(
-        location, source, plan, output, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop,
-        on_progress=on_progress,
+        tools.location, source, plan, output, ffmpeg=tools.ffmpeg, scratch=tools.scratch, limits=tools.limits,
+        stop=tools.stop, on_progress=on_progress,
     )  # fmt: skip
     return Rendered(made.path, made.checked, (*tools.runs, made.finished), 0, reason, failed)
 
@@ -266,6 +285,7 @@ class _Tools:
             ],
             "ticks": [tick - start for tick in edges[:-1]],
             "end": end - start,
+            "earlier_start": earlier_start(edges),
             "parameter_set": video.free_parameter_set,
             "sound": None if sound is None else str(sound),
             "output": str(written),
@@ -298,9 +318,8 @@ class _Tools:
                     container.seek(round(at / video.time_base), stream=video, backward=True)
                     seen = 0
                     for frame in container.decode(video):
-                        if seen == 0 and abs((frame.pts or 0) * video.time_base - at) > Fraction(1, 1_000_000):
-                            raise OutputRejected(f"There is no key frame at the seam at {float(at):.3f} s.")
-                        seen += 1
+                        # Where frames are spaced unevenly, seeking may land on the key frame before.
+                        seen += (frame.pts or 0) * video.time_base > at - TICK_S
                         if seen == SEAM_PICTURES:
                             break
                     if seen < min(SEAM_PICTURES, part.frame_count):

@@ -219,6 +219,8 @@ class Splice:
                     raise Unfit("A part has a picture at a time that isn't in the plan.")
                 earlier = count - delay
                 packet.dts = self.ticks[earlier] if earlier >= 0 else self.ticks[0] + earlier * step
+                if not count:
+                    packet.dts -= self.asked["earlier_start"]
                 if packet.dts > at:
                     raise TooShallow
                 packet.pts, packet.duration = at, after[at] - at

@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from PIL import Image, ImageDraw, ImageFont
 
 from reelmill.errors import ParamsInvalid, TextDoesNotFit
-from reelmill.media.fonts import Face, faces
-from reelmill.media.lines import Run, clusters, is_right_to_left, missing, visual_runs, words
+from reelmill.media.fonts import Face
+from reelmill.media.lines import Paragraph, Run, is_invisible, language_of, named
 
 Position = Literal[
     "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
 ]  #: the middle ones of a row and a column leave their word out
 
 MAX_CHARS = 5000
-LINE_HEIGHT = 1.25  #: least distance of baselines, in font sizes
-FONT_LEADING = 0.9  #: of what a font asks for: Noto's own is loose
+UP, DOWN = 0.98, 0.27  #: least height above and below the baseline, font sizes: capitals stand in the middle
+SMALL_PX = 96  #: type of this size needs no fraction of a pixel
+MOST_PIXELS = 32_000_000  #: held for a moment for each text
+KEYCAP = "\u20e3"
+BASMALA = "\ufdfd", "بسم الله الرحمن الرحيم"  #: a sentence as one glyph, too rich for FreeType; and in letters
+BESIDE = {"left": 0.0, "right": 1.0}  #: share of the free space before it, by the position's words; else 0.5
+ABOVE = {"top": 0.0, "bottom": 1.0}
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,19 @@ class TextStyle:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A run of letters and the place of its baseline's left end, pixels in the picture."""
+
+    run: Run
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
 class Layout:
     """A text broken into lines at a size that fits."""
 
-    lines: tuple[str, ...]
+    lines: tuple[str, ...]  #: in the order in which they are read
     font_px: float  #: font size, pixels
     x: int  #: the rectangle of the text with outline and box, pixels in the picture; even
     y: int
@@ -56,6 +70,7 @@ class Layout:
     style: TextStyle
     picture_width: int  #: pixels of the video picture
     picture_height: int
+    runs: tuple[Placed, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,60 +87,57 @@ class Picture:
 def layout(text: str, style: TextStyle, width: int, height: int) -> Layout:
     """Break a text into lines for a picture of width × height pixels.
 
-    text: 1–5,000 characters after newlines are normalised. Wraps at spaces, between CJK characters, and inside a word
-    only if it can't fit otherwise; makes the font smaller down to style.min_size_pct.
+    text: 1–5,000 characters after newlines are normalised. Wraps where the script allows it, and inside a word only if
+    it can't fit otherwise; makes the font smaller down to style.min_size_pct. A few lines are made about equally long.
     Raises TextDoesNotFit, and ParamsInvalid for a style out of range, control characters, an empty or too long text,
     and characters for which no font is installed (it names them).
     """
     _check_style(style)
-    paragraphs = normalised(text).split("\n")
+    plain = normalised(text)
     side = min(width, height)
     least = max(1, math.ceil(side * style.min_size_pct / 100))
     most = max(least, round(side * style.size_pct / 100))
-    for may_tear in (False, True):
-        fitting = _largest(style, width, height, paragraphs, may_tear, least, most)
-        if fitting is not None:
-            return fitting
+    setting = _Setting(plain, style, width, height)
+    found = setting.largest(least, most)
+    if found is not None:
+        return found
+    fitting = setting.fitting_characters(least)
     raise TextDoesNotFit(
-        f"The text of {len(text)} characters doesn't fit into {width}×{height} pixels, even at "
-        f"{style.min_size_pct:g} % ({least} pixels high)."
+        f"The text of {len(plain):,} characters doesn't fit into {width}×{height} pixels, even at "
+        f"{style.min_size_pct:g} % ({least} pixels high); "
+        + (f"its first {fitting:,} would. " if fitting else "not even its beginning would. ")
+        + "Shorten it, or make min_size_pct, margin_pct or box_padding_pct smaller."
     )
 
 
 def draw(layout: Layout, path: Path) -> Picture:
     """Write the layout as a PNG cropped to what is seen. Equal layouts give equal bytes."""
-    setting = _Setting(layout.style, round(layout.font_px), layout.picture_width, layout.picture_height)
-    image = setting.painted(layout)
+    image = _painted(layout)
     left, top, right, bottom = image.getbbox() or (0, 0, 2, 2)
     # Even edges: a chroma sample of yuv420p covers two pixels each way.
     left, top, right, bottom = left & ~1, top & ~1, right + (right & 1), bottom + (bottom & 1)
     image.crop((left, top, right, bottom)).save(path, format="PNG", compress_level=6)
-    return Picture(path, left, top, right - left, bottom - top)
+    return Picture(path, layout.x + left, layout.y + top, right - left, bottom - top)
 
 
 def normalised(text: str) -> str:
     """Return the text with plain newlines, in composed form (NFC). Raises ParamsInvalid for what can't be drawn."""
-    plain = re.sub("\r\n|[\r\x85\u2028\u2029]", "\n", text).replace("\t", " ")
-    plain = unicodedata.normalize("NFC", plain)
+    plain = re.sub("\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text).replace("\t", " ")
+    plain = unicodedata.normalize("NFC", plain.replace(*BASMALA))
     plain = "\n".join(line.rstrip() for line in plain.split("\n")).strip("\n")
-    if not plain.strip():
+    if all(char.isspace() or is_invisible(char) for char in plain):
         raise ParamsInvalid("The text is empty.")
     if len(plain) > MAX_CHARS:
         raise ParamsInvalid(f"The text has {len(plain)} characters; {MAX_CHARS} are the most.")
     refused = sorted({char for char in plain if char != "\n" and unicodedata.category(char) in {"Cc", "Cs", "Co"}})
     if refused:
-        raise ParamsInvalid(f"The text has control characters: {_named(refused)}.")
-    unknown = missing(plain, faces())
-    if unknown:
+        raise ParamsInvalid(f"The text has control characters: {named(refused)}.")
+    turning = sorted(set(re.findall("[\u202a-\u202e\u2066-\u206f]", plain)))
+    if turning:
         raise ParamsInvalid(
-            f"No installed font can draw {_named(unknown)}. For Chinese, Japanese and Korean install manimgx-fonts-cjk."
+            f"The text has codes for its direction: {named(turning)}. Leave them out: letters tell their direction."
         )
     return plain
-
-
-def _named(chars: Sequence[str]) -> str:
-    told = [f"U+{ord(char):04X} {unicodedata.name(char, '').title()}".strip() for char in chars[:8]]
-    return ", ".join(told) + (f" and {len(chars) - 8} more" if len(chars) > 8 else "")
 
 
 def _check_style(style: TextStyle) -> None:
@@ -148,183 +160,212 @@ def _check_style(style: TextStyle) -> None:
             raise ParamsInvalid(f"{name} must look like #RRGGBB, not {color[:20]!r}.")
 
 
-def _largest(
-    style: TextStyle, width: int, height: int, paragraphs: Sequence[str], may_tear: bool, least: int, most: int
-) -> Layout | None:
-    """Return the layout with the largest font in [least, most] pixels that fits, by bisection; None if none does."""
+class _Pen:
+    """Letters of one size, as Pillow measures and paints them.
 
-    def tried(size: int) -> Layout | None:
-        setting = _Setting(style, size, width, height)
-        lines = setting.set(paragraphs, may_tear)
-        return None if lines is None else setting.placed(lines)
+    Pillow sets glyphs on whole pixels, which makes gaps in small type: that is painted larger and made smaller.
+    """
 
-    best = tried(most)
-    if best is not None or least == most:
-        return best
-    best = tried(least)
-    while best is not None and most - least > 1:
-        middle = (least + most) // 2
-        fitting = tried(middle)
-        least, most, best = (middle, most, fitting) if fitting is not None else (least, middle, best)
-    return best
-
-
-class _Setting:
-    """Type of one size in one picture: measures, breaks and paints."""
-
-    def __init__(self, style: TextStyle, size: int, width: int, height: int) -> None:
-        self.style = style
+    def __init__(self, size: float, weight: int, scale: int | None = None) -> None:
         self.size = size
-        self.picture = width, height
-        self.outline = size * style.outline_pct / 100
-        self.border = size * style.box_padding_pct / 100 if style.box_color else self.outline
-        self.margin = min(width, height) * style.margin_pct / 100
-        self.room = min(width * style.max_width_pct / 100, width - 2 * self.margin) - 2 * self.border
+        self.weight = weight
+        self.scale = scale or math.ceil(SMALL_PX / size)
         self._fonts: dict[Face, ImageFont.FreeTypeFont] = {}
-        self._widths: dict[str, float] = {}
 
     def font(self, face: Face) -> ImageFont.FreeTypeFont:
         if face not in self._fonts:
-            self._fonts[face] = face.open(self.size, self.style.weight)
+            self._fonts[face] = face.open(self.size * self.scale, self.weight)
         return self._fonts[face]
 
-    def runs(self, line: str, base: bool | None = None) -> list[Run]:
-        return visual_runs(line, faces(), is_right_to_left(line) if base is None else base)
+    def line(self, text: str, runs: Sequence[Run]) -> _Line:
+        """Return a line set in these letters, with the edges of its ink."""
+        placed = []
+        pen = 0.0
+        inks = []
+        for run in runs:
+            placed.append((run, pen / self.scale))
+            left, top, right, bottom = self.font(run.face).getbbox(run.text, direction=_direction(run), anchor="ls")
+            if right > left and bottom > top:
+                inks.append((pen + left, top, pen + right, bottom))
+            pen += self.font(run.face).getlength(run.text, direction=_direction(run))
+        lefts, tops, rights, bottoms = zip(*inks, strict=True) if inks else ((0,), (0,), (0,), (0,))
+        edges = min(lefts), min(tops), max(rights), max(bottoms)
+        return _Line(text, placed, pen / self.scale, *(edge / self.scale for edge in edges))
 
-    def run_width(self, run: Run) -> float:
-        return self.font(run.face).getlength(run.text, direction="rtl" if run.right_to_left else "ltr")
 
-    def width(self, line: str) -> float:
-        """Return a line's width in pixels."""
-        if line not in self._widths:
-            self._widths[line] = sum(self.run_width(run) for run in self.runs(line))
-        return self._widths[line]
+@dataclass(frozen=True)
+class _Line:
+    """A line at its size, pixels: from the left of its first letter, and down from its baseline."""
 
-    def line_height(self, lines: Sequence[str]) -> tuple[float, float]:
-        """Return the distance of baselines and the first baseline below the top, pixels."""
-        used = {run.face for line in lines for run in self.runs(line)} or {faces()[0]}
-        metrics = [self.font(face).getmetrics() for face in used]
-        up, down = max(up for up, _ in metrics), max(down for _, down in metrics)
-        asked = FONT_LEADING * (up + down)
-        high = max(LINE_HEIGHT * self.size, asked)
-        return high, (high - asked) / 2 + FONT_LEADING * up
+    text: str
+    runs: list[tuple[Run, float]]  #: each with its place
+    width: float
+    left: float  #: the edges of its ink
+    top: float
+    right: float
+    bottom: float
 
-    def set(self, paragraphs: Sequence[str], may_tear: bool) -> list[str] | None:
-        """Return the lines, None if they don't fit at this size. may_tear: a word may be broken inside."""
-        if self.room < 1:
-            return None
-        lines: list[str] = []
-        for paragraph in paragraphs:
-            broken = self._break(paragraph, may_tear)
-            if broken is None:
-                return None
-            lines += broken
-        high, _ = self.line_height(lines)
-        total = high * len(lines) + 2 * self.border
-        return lines if total <= self.picture[1] - 2 * self.margin else None
 
-    def _break(self, paragraph: str, may_tear: bool) -> list[str] | None:
-        lines: list[str] = []
-        line, used = "", 0.0
-        pieces = words(paragraph)
-        while pieces:
-            piece = pieces.pop(0)
-            if used + self.width(piece.rstrip(" \u3000")) <= self.room:
-                line, used = line + piece, used + self.width(piece)
-            elif line.strip():
-                lines.append(line.rstrip(" \u3000"))
-                line, used = "", 0.0
-                pieces.insert(0, piece)
-            elif may_tear:
-                begin = self._begin(line + piece)
-                if not begin:
-                    return None  # not even one letter
-                lines.append(begin)
-                pieces.insert(0, (line + piece)[len(begin) :])
-                line, used = "", 0.0
-            else:
-                return None
-        lines.append(line.rstrip(" \u3000"))
-        # Shaping over a whole line can make it a little wider than its words.
-        return lines if all(self.width(line) <= self.room + self.size * 0.1 for line in lines) else None
+class _Setting:
+    """A text measured for one picture: finds its size, breaks it and places it. Lengths are in pixels."""
 
-    def _begin(self, word: str) -> str:
-        """Return the longest beginning of a word that fits, "" if there is none."""
-        parts = list(clusters(word))
-        few, many = 0, len(parts)
-        while many - few > 1:
-            middle = (few + many) // 2
-            few, many = (middle, many) if self.width("".join(parts[:middle])) <= self.room else (few, middle)
-        return "".join(parts[:few])
+    def __init__(self, text: str, style: TextStyle, width: int, height: int) -> None:
+        self.text = text
+        self.style = style
+        self.picture = width, height
+        language = language_of(text)
+        known = {part: Paragraph(part, language, style.weight) for part in dict.fromkeys(text.split("\n"))}
+        self.paragraphs = [known[part] for part in text.split("\n")]
+        # The same for all texts without very high or deep marks: they stand alike from clip to clip. Font sizes.
+        self.up = max(UP, *(paragraph.up for paragraph in known.values()))
+        self.down = max(DOWN, *(paragraph.down for paragraph in known.values()))
+        self.margin = min(width, height) * style.margin_pct / 100
+        self.widest = min(width * style.max_width_pct / 100, width - 2 * self.margin)
+        self.highest = height - 2 * self.margin
 
-    def placed(self, lines: Sequence[str]) -> Layout:
-        """Return the layout of lines that fit."""
+    def border(self, size: int) -> float:
+        """Return the space around the letters."""
+        return size * (self.style.box_padding_pct if self.style.box_color else self.style.outline_pct) / 100
+
+    def room(self, size: int) -> tuple[float, int]:
+        """Return the width of the widest line in font sizes, and how many lines there may be."""
+        free = self.highest - 2 * self.border(size)
+        return (self.widest - 2 * self.border(size)) / size, int(free / (size * (self.up + self.down)) + 1e-6)
+
+    def fits(self, size: int, torn: bool) -> bool:
+        room, most = self.room(size)
+        count = 0
+        for paragraph in self.paragraphs:
+            lines = paragraph.broken(room, torn)
+            count += len(lines or ())
+            if lines is None or count > most:
+                return False
+        return True
+
+    def largest(self, least: int, most: int) -> Layout | None:
+        """Return the layout with the largest font in [least, most] that fits, whole words first; None if none does."""
+        for torn in (False, True):
+            if not self.fits(least, torn):
+                continue
+            size, too_large = least, most + 1
+            while too_large - size > 1:
+                middle = (size + too_large) // 2
+                size, too_large = (middle, too_large) if self.fits(middle, torn) else (size, middle)
+            # A line may be wider than its parts: its letters lean out, or have other forms at its ends.
+            while size >= least:
+                if (placed := self.placed(size, torn)) is not None:
+                    return placed
+                size = max(least, min(size - 1, int(size * 0.97))) if size > least else 0
+        return None
+
+    def fitting_characters(self, size: int) -> int:
+        """Return how many characters of the text would fit at a size; 0 if not even one line does."""
+        room, most = self.room(size)
+        fitting = 0
+        for paragraph in self.paragraphs:
+            lines = (paragraph.broken(room, True) or [])[: max(most, 0)]
+            if not lines:
+                break
+            fitting += lines[-1][1]
+            most -= len(lines)
+            if lines[-1][1] < len(paragraph.text):
+                break
+            fitting += 1
+        return min(fitting, len(self.text))
+
+    def placed(self, size: int, torn: bool) -> Layout | None:
+        """Return the layout at a font size; None if it leaves the room that there is."""
+        room, _ = self.room(size)
+        pen = _Pen(size, self.style.weight)
+        lines = [
+            pen.line(*paragraph.line(start, end))
+            for paragraph in self.paragraphs
+            for start, end in paragraph.balanced(room, torn) or ()
+        ]
+        column = next((share for word, share in BESIDE.items() if word in self.style.position), 0.5)
+        row = next((share for word, share in ABOVE.items() if word in self.style.position), 0.5)
+        wide, pitch = max(line.width for line in lines), size * (self.up + self.down)
+        places = [((wide - line.width) * column, size * self.up + n * pitch) for n, line in enumerate(lines)]
+        # The rectangle from the text's upper left, with box and outline; a pixel more for smoothed edges.
+        border, edge = self.border(size), size * self.style.outline_pct / 100 + 1
+        inked = list(zip(lines, places, strict=True))
+        left = min([-border, *(x + line.left - edge for line, (x, _) in inked)])
+        top = min([-border, *(y + line.top - edge for line, (_, y) in inked)])
+        right = max([wide + border, *(x + line.right + edge for line, (x, _) in inked)])
+        bottom = max([len(lines) * pitch + border, *(y + line.bottom + edge for line, (_, y) in inked)])
         width, height = self.picture
-        high, _ = self.line_height(lines)
-        wide = max(self.width(line) for line in lines) + 2 * self.border
-        tall = high * len(lines) + 2 * self.border
-        column = "left" if "left" in self.style.position else "right" if "right" in self.style.position else "center"
-        row = "top" if "top" in self.style.position else "bottom" if "bottom" in self.style.position else "center"
-        x = {"left": self.margin, "center": (width - wide) / 2, "right": width - self.margin - wide}[column]
-        y = {"top": self.margin, "center": (height - tall) / 2, "bottom": height - self.margin - tall}[row]
-        left, top = max(0, int(x)) & ~1, max(0, int(y)) & ~1
+        if right - left > min(width, self.widest + 2) or bottom - top > min(height, self.highest + 2):
+            return None
+        across = min(max(self.margin + (width - 2 * self.margin - (right - left)) * column, 0), width - (right - left))
+        under = min(max(self.margin + (self.highest - (bottom - top)) * row, 0), height - (bottom - top))
+        x, y = int(across) & ~1, int(under) & ~1
+        runs = [
+            Placed(run, across - left + start + place, under - top + baseline)
+            for line, (start, baseline) in zip(lines, places, strict=True)
+            for run, place in line.runs
+        ]
         return Layout(
-            lines=tuple(lines),
-            font_px=float(self.size),
-            x=left,
-            y=top,
-            width=min(_even(wide), width - left),
-            height=min(_even(tall), height - top),
+            lines=tuple(line.text for line in lines),
+            font_px=float(size),
+            x=x,
+            y=y,
+            width=min(_even(across + right - left - x), width - x),
+            height=min(_even(under + bottom - top - y), height - y),
             style=self.style,
             picture_width=width,
             picture_height=height,
+            runs=tuple(runs),
         )
 
-    def painted(self, layout: Layout) -> Image.Image:
-        """Return the layout on a clear picture of full size."""
-        image = Image.new("RGBA", self.picture, (0, 0, 0, 0))
-        pen = ImageDraw.Draw(image)
-        style = self.style
-        if style.box_color:
-            fill = _rgba(style.box_color, style.box_opacity)
-            edges = (layout.x, layout.y, layout.x + layout.width - 1, layout.y + layout.height - 1)
-            pen.rounded_rectangle(edges, radius=min(self.size * 0.2, self.border), fill=fill)
-        pieces = list(self._pieces(layout))
-        if self.outline and style.outline_color:
-            # All outlines first: else one letter's outline would lie on its neighbour in another font.
-            letters = Image.new("RGBA", self.picture, _rgba(style.outline_color, 0))
-            stroke = ImageDraw.Draw(letters)
-            for x, y, run in pieces:
-                self._write(stroke, x, y, run, style.outline_color, self.outline)
-            image.alpha_composite(letters)
-        letters = Image.new("RGBA", self.picture, _rgba(style.color, 0))
-        fill_in = ImageDraw.Draw(letters)
-        for x, y, run in pieces:
-            self._write(fill_in, x, y, run, style.color, 0)
+
+def _painted(layout: Layout) -> Image.Image:
+    """Return the layout's rectangle on clear ground."""
+    style, size = layout.style, (layout.width, layout.height)
+    image = Image.new("RGBA", size, (0, 0, 0, 0))
+    if style.box_color:
+        radius = min(layout.font_px * 0.2, layout.font_px * style.box_padding_pct / 100)
+        edges = (0, 0, layout.width - 1, layout.height - 1)
+        ImageDraw.Draw(image).rounded_rectangle(edges, radius, fill=_rgba(style.box_color, style.box_opacity))
+    # All outlines first: else one letter's outline would lie on its neighbour in another font.
+    outline = layout.font_px * style.outline_pct / 100
+    for color, stroke in ((style.outline_color, outline), (style.color, 0.0))[not outline :]:
+        letters = Image.new("RGBA", size, _rgba(color))
+        letters.putalpha(_letters(layout, stroke))
         image.alpha_composite(letters)
-        return image
+    return image
 
-    def _pieces(self, layout: Layout) -> Iterator[tuple[float, float, Run]]:
-        """Yield each run with the place of its baseline's left end."""
-        high, first = self.line_height(layout.lines)
-        inner = layout.width - 2 * self.border
-        for n, line in enumerate(layout.lines):
-            spare = inner - self.width(line)
-            x = layout.x + self.border
-            if "right" in layout.style.position:
-                x += spare
-            elif "left" not in layout.style.position:
-                x += spare / 2
-            for run in self.runs(line):
-                yield x, layout.y + self.border + first + n * high, run
-                x += self.run_width(run)
 
-    def _write(self, pen: ImageDraw.ImageDraw, x: float, y: float, run: Run, color: str, stroke: float) -> None:
-        direction: Literal["rtl", "ltr"] = "rtl" if run.right_to_left else "ltr"
-        pen.text(
-            (x, y), run.text, fill=_rgba(color), font=self.font(run.face), anchor="ls", direction=direction,
-            stroke_width=stroke, stroke_fill=_rgba(color),
-        )  # fmt: skip
+def _letters(layout: Layout, stroke: float) -> Image.Image:
+    """Return where the letters are, 0–255, drawn with an outline of `stroke` pixels."""
+    most = math.isqrt(MOST_PIXELS // (layout.width * layout.height))
+    scale = max(1, min(math.ceil(SMALL_PX / layout.font_px), most))
+    pen = _Pen(layout.font_px, layout.style.weight, scale)
+    mask = Image.new("L", (layout.width * scale, layout.height * scale))
+    brush = ImageDraw.Draw(mask)
+    for placed in layout.runs:
+        place = (placed.x - layout.x) * scale, (placed.y - layout.y) * scale
+        _write(brush, place, placed.run, pen.font(placed.run.face), stroke * scale)
+    return mask.reduce(scale) if scale > 1 else mask
+
+
+def _write(
+    brush: ImageDraw.ImageDraw, place: tuple[float, float], run: Run, font: ImageFont.FreeTypeFont, stroke: float
+) -> None:
+    def write(x: float, y: float, width: float) -> None:
+        brush.text((x, y), run.text, fill=255, font=font, anchor="ls", direction=_direction(run), stroke_width=width)
+
+    x, y = place
+    write(x, y, stroke)
+    if stroke and KEYCAP in run.text:
+        # FreeType's stroker leaves them hollow: copies all around don't.
+        for radius, copies in ((stroke, 24), (stroke / 2, 12)):
+            for n in range(copies):
+                angle = 2 * math.pi * n / copies
+                write(x + radius * math.cos(angle), y + radius * math.sin(angle), 0)
+
+
+def _direction(run: Run) -> Literal["rtl", "ltr"]:
+    return "rtl" if run.right_to_left else "ltr"
 
 
 def _even(length: float) -> int:
