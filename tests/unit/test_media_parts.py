@@ -57,10 +57,10 @@ def test_all_clips_together_take_the_source_about_once(films: Path, tmp_path: Pa
             )
             assert remote.checked.sha256 == near.checked.sha256
             assert bool(remote.copied_frames) is not whole
-        # Around each of the inner cuts at most 2 s more: half a second of sound before it, what the decoder holds
+        # Around each of the inner cuts at most 3 s more: half a second of sound before it, what the decoder holds
         # back behind it, and rounding to half seconds.
         size = (films / name).stat().st_size
-        assert size * 0.95 < served.sent < size * (1 + 2 * (len(parts) - 1) / 24) + 1_000_000
+        assert size * 0.95 < served.sent < size * (1 + 3 * (len(parts) - 1) / 24) + 1_000_000
     assert {path.name for path in tmp_path.iterdir()} == {*(f"{part.index}.mp4" for part in parts), "near.mp4"}
 
 
@@ -82,7 +82,7 @@ def test_a_local_file_is_read_where_it_is(films: Path, tmp_path: Path) -> None:
 @pytest.mark.req("B-08")
 def test_what_is_fetched_is_the_sources_and_the_rest_is_a_hole(films: Path, tmp_path: Path) -> None:
     source = probed(films / "plain.mp4", tmp_path)
-    start, end = source.frame_ticks()[500], source.frame_ticks()[600]
+    start, end = source.frame_ticks()[300], source.frame_ticks()[350]
     with Served(films) as served:
         part = fetch_part(f"{served.url}/plain.mp4", source, start, end, tmp_path, None)
     assert part is not None

@@ -86,14 +86,16 @@ def create_job(
     """Run a pipeline on an uploaded video."""
     video_id = known_form("video")(wanted.video_id)
     if dry_run:
-        plan = app.service.preview(who, video_id, wanted.pipeline, wanted.params)
         chosen = app.service.pipeline(wanted.pipeline)
+        # Checked once: what is left open, as a seed, is settled then, and the plan tells what was settled.
+        params = app.service.checked(chosen, wanted.params).model_dump(mode="json")
+        plan = app.service.preview(who, video_id, wanted.pipeline, params)
         response.status_code = 200
         return PlanReply(
             video_id=video_id,
             pipeline=chosen.name,
             pipeline_version=chosen.version,
-            params=app.service.checked(chosen, wanted.params).model_dump(mode="json"),
+            params=params,
             steps=plan["steps"],
             plan={name: value for name, value in plan.items() if name != "steps"},
         )

@@ -230,14 +230,13 @@ def _picture_ticks(source: Source, plan: ClipPlan, start: int) -> tuple[int, int
 
 
 def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
-    """Return the packet filter that lets the last frame be shown until the clip's end.
-
-    With B-frames, the last packet is another frame's: it lets the times of decoding last as long as the clip.
-    """
-    last = source.frame_ticks()[plan.end_frame - 1]
-    count = plan.end_frame - plan.start_frame
-    rest = f"if(eq(N\\,{count - 1})\\,{end - start}-DTS+STARTDTS\\,DURATION)"
-    return f"setts=pts=PTS:dts=DTS:duration=if(eq(PTS\\,{last - start})\\,{end - last}\\,{rest})"
+    """Return the packet filter that lets the last frame be shown until the clip's end, and none longer."""
+    ticks = source.frame_ticks()[plan.start_frame : plan.end_frame]
+    last = ticks[-1]
+    early = earlier_start([*ticks, end])
+    dts = f"if(eq(N\\,0)\\,DTS-{early}\\,DTS)" if early else "DTS"
+    shown = f"if(eq(PTS\\,{last - start})\\,{end - last}\\,min(DURATION\\,{end - start}-PTS))"
+    return f"setts=pts=PTS:dts={dts}:duration={shown}"
 
 
 def earlier_start(edges: Sequence[int]) -> int:
@@ -249,7 +248,10 @@ def earlier_start(edges: Sequence[int]) -> int:
     tail = edges[-2 - REORDERED :]
     lengths = [after - before for before, after in pairwise(tail)]
     usual = (edges[-1] - edges[0]) / (len(edges) - 1)
-    return 0 if max(lengths) <= min(usual, min(lengths)) * 1.5 + 1 else tail[-1] - tail[0]
+    spread = max(lengths) - min(usual, *lengths)
+    if spread <= 1 and usual > 8:  # the rounding to a tick
+        return 2 if spread else 0
+    return tail[-1] - tail[0] if spread else 0
 
 
 def _seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:

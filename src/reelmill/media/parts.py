@@ -25,7 +25,7 @@ from reelmill.media.spans import around, between
 
 PREROLL_S = Fraction(11, 20)  #: seconds of sound before a clip; more than is decoded
 #: Reading ends with the first picture behind the clip, which comes out of the decoder later than it went in.
-PICTURES_BEHIND = 18
+PICTURES_BEHIND = 8
 SOUND_BEHIND_S = Fraction(1, 5)
 FIRST_BYTES = 192 << 10
 GAP_BYTES = 256 << 10  #: two ranges that are nearer than this are one request

@@ -14,10 +14,11 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Literal
 
-from reelmill.errors import ParamsInvalid
+from reelmill.errors import ParamsInvalid, TooManySteps
 
 Tail = Literal["keep", "merge", "drop"]  #: what becomes of a short last segment
 
+MOST_CLIPS = 100_000
 MANUAL_SLACK = Fraction(1, 2)  #: seconds by which a cut may end behind the source's end
 
 
@@ -72,13 +73,14 @@ def fixed(
     *,
     tail: Tail = "keep",
     tail_below: Fraction | None = None,
+    most_clips: int = MOST_CLIPS,
 ) -> list[Segment]:
     """Cut every `duration` seconds: the k-th boundary is the frame nearest to k × duration (the earlier one in a tie).
 
     duration: > 0 seconds. Boundaries that fall on one frame are one: clips are never empty. They follow each other
     without gap or overlap. tail: a last segment that is shorter than `tail_below` seconds (None: than `duration`)
     is kept, merged into the one before, or dropped; a source that is shorter than that is one segment anyway.
-    Raises ParamsInvalid for a duration ≤ 0 and a source without frames.
+    Raises ParamsInvalid for a duration ≤ 0 and a source without frames, TooManySteps for more than most_clips.
     """
     if duration <= 0:
         raise ParamsInvalid("The duration of a clip must be more than 0 seconds.")
@@ -90,6 +92,7 @@ def fixed(
     while (frame := _nearest(ticks, end_tick, ticks[0] + k * step)) < len(ticks):
         if frame > starts[-1]:
             starts.append(frame)
+            _check_count(starts, most_clips)
         # Over a gap in the time stamps nothing new can begin: go on with the first boundary behind the frame's middle.
         following = ticks[frame + 1] if frame + 1 < len(ticks) else end_tick
         middle = Fraction(ticks[frame] + following, 2)
@@ -101,20 +104,30 @@ def fixed(
 
 
 def seeded(
-    ticks: Sequence[int], end_tick: int, time_base: Fraction, *, seed: int, least: Fraction, most: Fraction
+    ticks: Sequence[int],
+    end_tick: int,
+    time_base: Fraction,
+    *,
+    seed: int,
+    least: Fraction,
+    most: Fraction,
+    most_clips: int = MOST_CLIPS,
 ) -> list[Segment]:
     """Cut into lengths that `random_lengths` draws: the same seed cuts the same source the same way, anywhere.
 
     Boundaries fall on the nearest frame, so a clip may be off [least, most] by a frame.
-    Raises ParamsInvalid as `random_lengths`, and for a source without frames.
+    Raises ParamsInvalid as `random_lengths`, and for a source without frames; TooManySteps for more than most_clips.
     """
     _check_frames(ticks)
     total = (end_tick - ticks[0]) * time_base
     starts = [0]
+    if most > 0 and total > most * most_clips:
+        _check_count(range(most_clips + 1), most_clips)  # known without drawing them
     for boundary in list(accumulate(random_lengths(total, seed, least, most)))[:-1]:
         frame = _nearest(ticks, end_tick, ticks[0] + boundary / time_base)
         if starts[-1] < frame < len(ticks):
             starts.append(frame)
+            _check_count(starts, most_clips)
     return _between(starts, ticks, end_tick, time_base)
 
 
@@ -180,6 +193,11 @@ def frame_at(ticks: Sequence[int], end_tick: int, time_base: Fraction, seconds: 
 def _check_frames(ticks: Sequence[int]) -> None:
     if not ticks:
         raise ParamsInvalid("The source has no frames.")
+
+
+def _check_count(clips: Sequence[int], most: int) -> None:
+    if len(clips) > most:
+        raise TooManySteps(f"The job would have more than {most} steps, one for each clip.")
 
 
 def _is_short(last: Segment, ticks: Sequence[int], below: Fraction) -> bool:

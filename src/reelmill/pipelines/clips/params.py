@@ -12,7 +12,7 @@ from reelmill.media.graphs import Fit
 from reelmill.media.segments import Tail
 from reelmill.media.text import Position
 
-MAX_CUTS = 2000
+MAX_CUTS = 10_000  #: more are never planned; how many steps a job may have is a setting
 MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
@@ -22,9 +22,9 @@ Moment = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
 class Declared(BaseModel):
-    """Only what is declared exists: an unknown attribute raises, at construction and when set."""
+    """Only what is declared exists, and only in its own type: "1" and true are no numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 # ── where to cut ──────────────────────────────────────────────────────────────────────────────
@@ -76,7 +76,7 @@ class ManualCutting(Declared):
     """A list of cuts, in any order; they may overlap."""
 
     kind: Literal["manual"] = Field(description="A list of cuts; they may overlap.")
-    cuts: list[Cut] = Field(min_length=1, max_length=MAX_CUTS, description="The cuts, one clip each, in their order.")
+    cuts: list[Cut] = Field(min_length=1, max_length=2000, description="The cuts, one clip each, in their order.")
 
 
 def _kind_of(value: Any) -> str:
@@ -137,7 +137,7 @@ class UniqueForAll(TextLook):
 
     strategy: Literal["unique_for_all"] = Field(description="A text of its own for each clip.")
     texts: list[Text | None] = Field(
-        min_length=1, max_length=MAX_CUTS,
+        min_length=1, max_length=2000,
         description=f"One text for each clip, in order; null for a clip without; {PLACEHOLDERS}.",
     )  # fmt: skip
 

@@ -34,6 +34,7 @@ from reelmill.media.encode import check_settings
 from reelmill.media.ffmpeg import version
 from reelmill.pipelines.base import Toolbox, digest
 from reelmill.pipelines.clips.params import (
+    MAX_CUTS,
     ClipsParams,
     FixedCutting,
     ManualCutting,
@@ -282,9 +283,10 @@ def cut(source: Source, params: ClipsParams) -> list[Segment]:
     match cutting:
         case FixedCutting():
             below = None if cutting.tail_below_s is None else seconds(cutting.tail_below_s)
-            return fixed(*frames, seconds(cutting.duration_s), tail=cutting.tail, tail_below=below)
+            return fixed(*frames, seconds(cutting.duration_s), tail=cutting.tail, tail_below=below, most_clips=MAX_CUTS)
         case RandomCutting():
-            return seeded(*frames, seed=cutting.seed, least=seconds(cutting.min_s), most=seconds(cutting.max_s))
+            least, most = seconds(cutting.min_s), seconds(cutting.max_s)
+            return seeded(*frames, seed=cutting.seed, least=least, most=most, most_clips=MAX_CUTS)
         case ManualCutting():
             spans = [(seconds(c.start_s), None if c.end_s is None else seconds(c.end_s)) for c in cutting.cuts]
             return manual(*frames, spans)

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from reelmill.errors import ParamsInvalid
 from reelmill.media import Segment, Source, TextStyle, frame_at
+from reelmill.media.text import MAX_CHARS
 from reelmill.pipelines.clips.params import OneForAll, TextLook, UniqueForAll
 
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(index|total|start|name)\}")
@@ -39,6 +40,7 @@ def texts_of(params: OneForAll | UniqueForAll | None, segments: Sequence[Segment
 def filled(text: str, segment: Segment, total: int, filename: str) -> str:
     """Return a text with its placeholders filled in.
 
+    Raises ParamsInvalid if it grows too long.
     `{index}` (from 1), `{total}`, `{start}` ("1:05", on the source's clock) and `{name}` (the file's name without its
     ending). `{{` and `}}` stand for braces; whatever else is in braces stays as it is.
     """
@@ -48,6 +50,9 @@ def filled(text: str, segment: Segment, total: int, filename: str) -> str:
         "start": clock(int(segment.start)),
         "name": PurePath(filename).stem or filename,
     }
+    grown = sum(len(values[found[1]]) for found in PLACEHOLDER.finditer(text) if found[1])
+    if len(text) + grown > 2 * MAX_CHARS:
+        raise ParamsInvalid(f"With its placeholders filled in, a text would have more than {MAX_CHARS} characters.")
     return PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] else found[0][0], text)
 
 
