@@ -379,7 +379,10 @@ class Service:
     def _previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None) -> Json:
         if source is None:
             raise UploadNeeded
-        preview = pipeline.preview(source, params)
+        try:
+            preview = pipeline.preview(source, params)
+        except TooManySteps as many:  # a pipeline's own cap, which spares it planning them
+            raise TooManySteps(f"{many.detail} At most {self.policy.max_steps} are allowed.") from many
         if preview["steps"] > self.policy.max_steps:
             raise TooManySteps(
                 f"The job would have {preview['steps']} steps; at most {self.policy.max_steps} are allowed."
