@@ -70,9 +70,10 @@ lint: $(READY)  ## check style, formatting, types, import rules and the rules of
 format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-bench: samples  ## run every benchmark
-	@set -e; for script in benchmarks/*.py; do [ -e "$$script" ] || { echo "no benchmarks yet"; break; }; \
-	  echo "── $$script"; $(BIN)/python "$$script"; done
+bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to .cache/bench
+	@set -e; for name in clips smart reading; do \
+	  echo "── benchmarks/$$name.py"; \
+	  $(BIN)/python benchmarks/$$name.py --json .cache/bench/$$name.json $(ARGS); done
 
 chaos: samples  ## kill servers and workers at random moments; LONG=1 for the long form
 	@$(BIN)/python -m pytest tests/chaos $(MARKS) $(if $(LONG),--timeout 0) $(ARGS)
@@ -89,8 +90,9 @@ lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--u
 	  $(COMPILE) - --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
 	@echo "requirements.lock and requirements-dev.lock are up to date."
 
-docs: $(READY)  ## write docs/reference from the code
+docs: $(READY)  ## write docs/reference and docs/pictures from the code
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/text_sheet.py
 
 clean:  ## remove everything that make made; data folders stay
 	@rm -rf $(VENV) .cache demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

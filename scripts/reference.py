@@ -114,12 +114,35 @@ def http() -> str:
     )
 
 
+def hostile() -> str:
+    """What becomes of each file of the hostile suite."""
+    sys.path.insert(0, str(FOLDER.parents[1] / "tests"))
+    files = importlib.import_module("hostile_files")
+    rows = [
+        (
+            one.name,
+            one.what + (f" ({len(one.names)} names)" if len(one.names) > 1 else ""),
+            "clips" if one.code == files.ACCEPTED else code(one.code),
+        )
+        for one in files.HOSTILE
+    ]
+    return page(
+        "Hostile files",
+        "What strangers may send, and what becomes of it. Each of these is uploaded to a real server by "
+        "`tests/hostile`, under each of its names: the answer comes within 15 seconds with this code, or clips come "
+        "out right; no worker is hurt, the probing process stays below 1 GB, and neither the file nor the address on "
+        "this machine that some of them name is ever touched.",
+        table(("file", "what it is", "what becomes of it"), rows),
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "settings.md": settings,
     "pipelines.md": pipelines,
     "cli.md": cli,
     "http.md": http,
+    "hostile-files.md": hostile,
 }
 
 
