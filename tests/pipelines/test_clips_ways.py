@@ -138,7 +138,7 @@ def test_a_text_with_a_time_is_on_its_frames_only_and_the_rest_is_copied(app: Ap
     (commands,) = [
         a.command for a in attempts if a.command and "splice_child" in a.command and ":render:0" in a.step_id
     ]
-    assert commands.count("\n") >= 2, "each run is told, a line each"
+    assert commands.count("\n") >= 1, "each run is told, a line each"
 
 
 @pytest.mark.req("B-04")

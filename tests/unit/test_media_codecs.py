@@ -51,7 +51,7 @@ def hdr(request: pytest.FixtureRequest, folder: Path) -> tuple[Path, Source]:
     path = folder / f"{request.param}.mp4"
     level = {"smpte2084": 0.58, "arib-std-b67": 0.75}[request.param]
     luma = round(64 + level * 876)
-    colors = (
+    tags = (
         "-color_primaries",
         "bt2020",
         "-color_trc",

@@ -145,9 +145,10 @@ def psnr(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
     return 99.0 if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def sound(path: Path) -> np.ndarray[Any, Any]:
+def sound(path: Path) -> tuple[np.ndarray[Any, Any], int]:
     with av.open(str(path)) as container:
-        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        return np.concatenate(frames, axis=1), container.streams.audio[0].rate
 
 
 # ── the plan ──────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +246,11 @@ def test_copied_frames_are_bit_identical_and_the_text_is_on_its_frames_only(
     run(["-xerror", "-err_detect", "explode", "-i", str(made.path), "-f", "null", "-"], ffmpeg=FFMPEG, scratch=tmp_path)
     if source.audio is not None:
         whole = encode_clip(str(path), source, plan, tmp_path / "whole.mp4", ffmpeg=FFMPEG, scratch=tmp_path)
-        assert np.array_equal(sound(made.path), sound(whole.path)), "the sound is another"
+        heard, wanted = sound(made.path)[0][0], sound(whole.path)[0][0]
+        length = min(len(heard), len(wanted))
+        assert length > 0.99 * len(wanted)
+        # One of them is encoded once more: no click, no echo, no offset.
+        assert np.abs(heard[:length] - wanted[:length]).mean() < 0.004
 
 
 @pytest.mark.req("B-03")
@@ -268,6 +273,36 @@ def test_a_clip_of_a_smart_clip_gets_parameter_sets_of_another_number(sources: S
     )
     assert again.reason is None
     assert len(frames(again.path)) == 165
+
+
+@pytest.mark.req("B-02", "B-03")
+@pytest.mark.parametrize("film", ["plain.mp4", "ntsc.mp4"])
+def test_copied_sound_is_the_sources_sample_by_sample(sources: Sources, tmp_path: Path, film: str) -> None:
+    path, source = sources(film)
+    made = rendered((path, source), ClipPlan(13, 150, words(source, tmp_path), FAST, (13, 43)), tmp_path)
+    commands = [" ".join(run.argv) for run in made.runs]
+    assert not any("-c:a" in command for command in commands), "the sound was encoded"
+    with av.open(str(path)) as old, av.open(str(made.path)) as new:
+        theirs = {bytes(packet) for packet in old.demux(audio=0) if packet.size}
+        ours = [bytes(packet) for packet in new.demux(audio=0) if packet.size]
+    assert len(ours) > 100 and theirs.issuperset(ours)
+    heard, rate = sound(made.path)
+    original, _ = sound(path)
+    start = source.frame_ticks()[13] * source.video.time_base
+    offset = round(start * rate)
+    off = [np.abs(heard[0, 2048:20480] - original[0, offset + 2048 + n : offset + 20480 + n]).max() for n in (-1, 0, 1)]
+    assert off[1] < 1e-4 < 50 * min(off[0], off[2]), off
+    assert abs(heard.shape[1] / rate - made.checked.duration_s) < 0.025
+
+
+@pytest.mark.req("B-03")
+@pytest.mark.parametrize("change", [{"audio_channels": "source"}, {}])
+def test_sound_that_has_to_change_is_encoded(sources: Sources, tmp_path: Path, change: dict[str, Any]) -> None:
+    """Matroska's times are too rough to copy sound exactly."""
+    path, source = sources("copy.mkv")
+    plan = ClipPlan(13, 150, words(source, tmp_path), replace(FAST, **change), (13, 43))
+    made = rendered((path, source), plan, tmp_path)
+    assert made.reason is None and any("-c:a" in run.argv for run in made.runs)
 
 
 # ── when it can't be done ─────────────────────────────────────────────────────────────────────

@@ -230,12 +230,16 @@ def _picture_ticks(source: Source, plan: ClipPlan, start: int) -> tuple[int, int
 
 
 def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
-    """Return the packet filter that lets the last frame be shown until the clip's end, and none longer."""
+    """Return the packet filter that lets the last frame be shown until the clip's end, and no frame longer.
+
+    With B-frames, the last packet is another frame's: it lets the times of decoding last as long as the clip.
+    """
     ticks = source.frame_ticks()[plan.start_frame : plan.end_frame]
-    last = ticks[-1]
+    last, total = ticks[-1] - start, end - start
     early = earlier_start([*ticks, end])
     dts = f"if(eq(N\\,0)\\,DTS-{early}\\,DTS)" if early else "DTS"
-    shown = f"if(eq(PTS\\,{last - start})\\,{end - last}\\,min(DURATION\\,{end - start}-PTS))"
+    shown = f"if(eq(N\\,{len(ticks) - 1})\\,max(DURATION\\,{total}-DTS+STARTDTS)\\,DURATION)"
+    shown = f"if(eq(PTS\\,{last})\\,{total - last}\\,min({shown}\\,{total}-PTS))"
     return f"setts=pts=PTS:dts={dts}:duration={shown}"
 
 

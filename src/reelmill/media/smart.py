@@ -23,11 +23,11 @@ import av
 from reelmill.errors import EncodeFailed, OutputRejected
 from reelmill.media.check import Checked, check_output
 from reelmill.media.children import Limits, supervise
-from reelmill.media.encode import ClipPlan, clip_arguments, clip_ticks, earlier_start, encode_clip, expect
+from reelmill.media.encode import ClipPlan, audio_track, clip_arguments, clip_ticks, earlier_start, encode_clip, expect
 from reelmill.media.ffmpeg import Finished, Progress, container_options, is_url, local, run
-from reelmill.media.graphs import is_untouched
+from reelmill.media.graphs import channel_layout, is_untouched, sample_rate
 from reelmill.media.parts import fetch_part
-from reelmill.media.probe import Source
+from reelmill.media.probe import AudioStream, Source
 
 CHILD = Path(__file__).with_name("splice_child.py")
 CONTAINERS = frozenset({"mov", "matroska"})  #: that keep H.264 with its lengths, and land on the key frame asked for
@@ -35,6 +35,7 @@ FORMATS = frozenset({"yuv420p", "yuvj420p"})
 WORTHWHILE = Fraction(1, 5)  #: the least part of a clip whose copying is worth the joining
 SEAM_PICTURES = 12  #: decoded behind each seam
 TICK_S = Fraction(1, 1_000_000)
+COPIED_SOUND_S = 0.01  #: by which copied sound may end before the picture
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Rendered:
 
 class _Unfit(Exception):
     """Why a clip must be encoded as a whole."""
+
+
+class _UnfitSound(Exception):
+    """The sound must be encoded."""
 
 
 def render_clip(
@@ -172,6 +177,20 @@ def pieces(source: Source, plan: ClipPlan) -> list[Piece]:
     return found
 
 
+def _can_be_copied(track: AudioStream, source: Source, plan: ClipPlan) -> bool:
+    """Return whether a clip's sound may be the source's own packets: whole, in MP4's exact times, of our shape."""
+    start, end = (tick * source.video.time_base for tick in clip_ticks(source, plan))
+    layout = channel_layout(track, keep=plan.settings.audio_channels == "source")
+    return (
+        source.demuxer == "mov"
+        and track.codec == "aac"
+        and sample_rate(track) == track.sample_rate
+        and layout == track.layout
+        and track.start_s <= float(start)
+        and track.end_s >= float(end) - COPIED_SOUND_S
+    )
+
+
 def _group_start(keys: Sequence[int], frame: int) -> int:
     """Return the key frame at or before a frame; 0 if there is none, as an edit list may hide it."""
     at = bisect_right(keys, frame)
@@ -222,8 +241,12 @@ class _Tools:
                     made[part] = self.scratch / f"{output.stem}.part-{number}.mp4"
                     self.encode(part, made[part], _scaled(on_progress, done, total, changed))
                     done += part.frame_count
-            sound = self.sound(self.scratch / f"{output.stem}.sound.mp4") if self.source.audio_tracks else None
-            self.join(parts, made, sound, written)
+            try:
+                self.join(parts, made, None, written)
+            except _UnfitSound:
+                sound = self.scratch / f"{output.stem}.sound.mp4"
+                self.run(clip_arguments(self.location, self.source, self.plan, sound, picture=False), None)
+                self.join(parts, made, sound, written)
             checked = check_output(written, expect(self.source, self.plan))
             self.check_seams(written, parts)
             os.replace(written, output)  # noqa: PTH105  (Path.replace says less: this is the atomic one)
@@ -249,11 +272,6 @@ class _Tools:
         )
         self.run(arguments, on_progress)
 
-    def sound(self, path: Path) -> Path:
-        """Encode the clip's sound in one piece."""
-        self.run(clip_arguments(self.location, self.source, self.plan, path, picture=False), None)
-        return path
-
     def run(self, arguments: list[str], on_progress: Callable[[Progress], None] | None) -> None:
         self.runs.append(
             run(arguments, ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
@@ -261,7 +279,13 @@ class _Tools:
         )  # fmt: skip
 
     def join(self, parts: Sequence[Piece], made: dict[Piece, Path], sound: Path | None, written: Path) -> None:
-        """Write copies, encoded parts and sound into one file. Raises _Unfit."""
+        """Write copies, encoded parts and sound into one file; sound None: the source's own, copied.
+
+        Raises _Unfit, _UnfitSound.
+        """
+        track = audio_track(self.source, self.plan.settings)
+        if sound is None and track is not None and not _can_be_copied(track, self.source, self.plan):
+            raise _UnfitSound
         ticks, video = self.source.frame_ticks(), self.source.video
         start, end = clip_ticks(self.source, self.plan)
         edges = [*ticks[self.plan.start_frame : self.plan.end_frame], end]
@@ -287,7 +311,14 @@ class _Tools:
             "end": end - start,
             "earlier_start": earlier_start(edges),
             "parameter_set": video.free_parameter_set,
-            "sound": None if sound is None else str(sound),
+            "sound": None
+            if track is None
+            else {
+                "path": None if sound is None else str(sound),
+                "stream": track.index if sound is None else 0,
+                "begin": str(start * video.time_base),
+                "end": str(end * video.time_base),
+            },
             "output": str(written),
         }
         request = written.with_suffix(".json")
@@ -302,6 +333,8 @@ class _Tools:
         if ended.status:
             raise _Unfit("The program that joins the parts crashed.")
         answer = json.loads(said)
+        if answer.get("sound"):
+            raise _UnfitSound
         if not answer["done"]:
             raise _Unfit(answer["reason"])
 

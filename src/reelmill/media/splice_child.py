@@ -9,6 +9,7 @@ Both kinds of pictures keep their own parameter sets (ITU-T H.264, 7.3.2.1): the
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
@@ -27,6 +28,10 @@ NO_EXTRAS = b"\xfd\xf8\xf8\x00"  #: 4:2:0, 8 bits, no SPS extensions
 
 class Unfit(Exception):
     """Why the parts can't be joined."""
+
+
+class UnfitSound(Exception):
+    """The sound can't be copied; encoded, it can be joined."""
 
 
 class TooShallow(Exception):
@@ -139,12 +144,8 @@ class Splice:
 
     def write(self) -> None:
         """Write the clip. Raises Unfit."""
-        import av
-
-        source = self.asked["source"]
-        with av.open(source["name"], format=source["demuxer"], container_options=source["options"],
-                     metadata_errors="replace") as container:  # fmt: skip
-            stream = container.streams[source["stream"]]
+        with self.source() as container:
+            stream = container.streams[self.asked["source"]["stream"]]
             extradata = self.extradata(stream)
             for delay in DELAYS:
                 try:
@@ -174,24 +175,36 @@ class Splice:
         import av
 
         options: Any = {
-            "movflags": "+faststart",
-            "fflags": "+bitexact",
-            "video_track_timescale": str(self.base.denominator),
-        }
-        with av.open(self.asked["output"], "w", format="mp4", options=options) as out:
-            with self.template(stream, extradata) as pattern:
-                picture = out.add_stream_from_template(pattern.streams.video[0], opaque=True)
+            "movflags": "+faststart", "fflags": "+bitexact", "video_track_timescale": str(self.base.denominator),
+        }  # fmt: skip
+        sound = self.asked["sound"]
+        with contextlib.ExitStack() as opened:
+            out = opened.enter_context(av.open(self.asked["output"], "w", format="mp4", options=options))
+            pattern = opened.enter_context(self.template(stream, extradata))
+            picture = out.add_stream_from_template(pattern.streams.video[0], opaque=True)
             queues = [self.pictures(container, stream, picture, delay)]
-            sound = av.open(self.asked["sound"], format="mov") if self.asked["sound"] else None
-            try:
-                if sound is not None:
-                    heard = out.add_stream_from_template(sound.streams.audio[0], opaque=True)
-                    queues.append(self.sounds(sound, heard))
-                for packet in merged(queues):
-                    out.mux(packet)
-            finally:
-                if sound is not None:
-                    sound.close()
+            if sound is not None:
+                again = opened.enter_context(
+                    self.source() if sound["path"] is None else av.open(sound["path"], format="mov")
+                )
+                heard = again.streams[sound["stream"]]
+                track = out.add_stream_from_template(heard, opaque=True)
+                queues.append(
+                    copied_sound(again, heard, track, sound)
+                    if sound["path"] is None
+                    else encoded_sound(again, heard, track)
+                )
+            for packet in merged(queues):
+                out.mux(packet)
+
+    def source(self) -> Any:
+        """Open the source, with the demuxer forced."""
+        import av
+
+        told = self.asked["source"]
+        return av.open(
+            told["name"], format=told["demuxer"], container_options=told["options"], metadata_errors="replace"
+        )
 
     @staticmethod
     def template(stream: Any, extradata: bytes) -> Any:
@@ -259,12 +272,42 @@ class Splice:
             raise Unfit("The source's groups of pictures aren't closed: a part would begin with a picture "
                         "that isn't an IDR.")  # fmt: skip
 
-    @staticmethod
-    def sounds(container: Any, out: Any) -> Iterator[Any]:
-        for packet in container.demux(container.streams.audio[0]):
-            if packet.size:
-                packet.stream = out
-                yield packet
+
+def encoded_sound(container: Any, stream: Any, out: Any) -> Iterator[Any]:
+    for packet in container.demux(stream):
+        if packet.size:
+            packet.stream = out
+            yield packet
+
+
+def copied_sound(container: Any, stream: Any, out: Any, sound: dict[str, Any]) -> Iterator[Any]:
+    """Yield the source's packets that sound in the clip, and one more before, which the first one overlaps.
+
+    The edit list leaves that one out; the last packet ends within half a packet of the clip's end.
+    Raises UnfitSound for what isn't plain AAC without a hole.
+    """
+    if stream.codec_context.name != "aac" or stream.codec_context.profile != "LC":
+        raise UnfitSound
+    base = stream.time_base
+    begin, end = (round(Fraction(sound[side]) / base) for side in ("begin", "end"))
+    container.seek(max(0, begin - 8192), stream=stream, backward=True)
+    expected: int | None = None
+    at = begin
+    for packet in container.demux(stream):
+        if not packet.size or packet.pts is None or packet.pts + 2 * packet.duration <= begin:
+            continue
+        if packet.pts + packet.duration // 2 >= end:
+            break
+        if packet.pts != (expected if expected is not None else packet.pts) or not packet.duration:
+            raise UnfitSound
+        if expected is None and packet.pts > begin:
+            raise UnfitSound
+        at = expected = packet.pts + packet.duration
+        packet.pts = packet.dts = packet.pts - begin
+        packet.stream = out
+        yield packet
+    if expected is None or at + 2048 < end:
+        raise UnfitSound
 
 
 def encoded(part: Part, base: Fraction) -> Iterator[Any]:
@@ -323,6 +366,8 @@ def main() -> None:
         said: dict[str, Any] = {"done": True}
     except Unfit as unfit:
         said = {"done": False, "reason": str(unfit)}
+    except UnfitSound:
+        said = {"done": False, "sound": True, "reason": "The sound can't be copied."}
     except (av.FFmpegError, ValueError, IndexError) as problem:
         said = {"done": False, "reason": f"Joining failed: {problem}."}
     sys.stdout.write(json.dumps(said))
