@@ -331,7 +331,7 @@ ZOO: dict[str, Kind] = {
     "fps-50.mp4": at_rate(Fraction(50), 150),
     "fps-5994.mp4": at_rate(Fraction(60000, 1001), 180),
     "fps-60.mp4": at_rate(Fraction(60), 180),
-    "fps-120.mp4": at_rate(Fraction(120), 300),
+    "fps-120.mp4": at_rate(Fraction(120), 240),
     "fps-1.mp4": Kind(plain(rate=1, frames=4), rate=Fraction(1), frames=4),
     "vfr.mp4": Kind(plain(*UNEVEN, *x264(), frames=51, sound_s=3), **VARYING),
     "vfr.mkv": Kind(plain(*UNEVEN, *x264(), frames=51, sound_s=3), **VARYING),
@@ -454,7 +454,7 @@ ZOO: dict[str, Kind] = {
     "far-start.mkv": Kind(copy("fps-2997.mp4", "-output_ts_offset", "50000"), rate=NTSC, frames=90),
     # found in the wild
     "fps-5994.mkv": Kind(copy("fps-5994.mp4"), rate=Fraction(60000, 1001), frames=180),
-    "fps-120.mkv": Kind(copy("fps-120.mp4"), rate=Fraction(120), frames=300),
+    "fps-120.mkv": Kind(copy("fps-120.mp4"), rate=Fraction(120), frames=240),
     "browser.webm": Kind(copy("vp9.webm", "-live", "1"), codec="vp9", tracks=(STEREO_OPUS,)),
     "no-cues.mkv": Kind(copy("fps-2997.mp4", "-live", "1"), rate=NTSC, frames=90),
     "gop-10s.ts": Kind(copy("gop-10s.mp4"), frames=300, every_s=Fraction(37, 10)),

@@ -125,7 +125,7 @@ def cut(kind: Kind, source: Source, cutting: str) -> tuple[list[Segment], list[t
             bounds = [Fraction(0), *accumulate(lengths)]
             return seeded(ticks, end, base, seed=seed, least=least, most=most), list(pairwise(bounds))
         case _:
-            parts = [(total * a / 100, total * b / 100) for a, b in ((10, 60), (45, 100), (0, 5))]
+            parts = [(total * a / 100, total * b / 100) for a, b in ((30, 65), (55, 100), (0, 5))]
             return manual(ticks, end, base, parts), parts
 
 
