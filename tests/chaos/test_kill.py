@@ -95,7 +95,7 @@ def test_twenty_jobs_each_killed_once_all_complete_without_doing_anything_twice(
 def test_media_children_killed_three_times_fail_the_job_as_worker_crashed(tmp_path: Path, film: Path) -> None:
     with Server(tmp_path / "data", sweep_s=0.5, workers=1) as server:
         video = server.upload(film)["video_id"]
-        slow = {"cutting": {"duration_s": 60}, "video": {"preset": "slow", "crf": 10}}
+        slow = {"cutting": {"duration_s": 60}, "video": {"preset": "slow", "crf": 10, "rendering": "full"}}
         job_id = server.call("POST", "/jobs", json={"video_id": video, "pipeline": "clips", "params": slow})["job_id"]
         killed: set[int] = set()
         deadline = time.monotonic() + 60
@@ -118,7 +118,7 @@ def test_media_children_killed_three_times_fail_the_job_as_worker_crashed(tmp_pa
 def test_a_cancelled_job_leaves_no_ffmpeg_within_five_seconds(tmp_path: Path, film: Path) -> None:
     with Server(tmp_path / "data") as server:
         video = server.upload(film)["video_id"]
-        slow = {"cutting": {"duration_s": 60}, "video": {"preset": "slow", "crf": 0}}
+        slow = {"cutting": {"duration_s": 60}, "video": {"preset": "slow", "crf": 0, "rendering": "full"}}
         job_id = server.call("POST", "/jobs", json={"video_id": video, "pipeline": "clips", "params": slow})["job_id"]
         deadline = time.monotonic() + 30
         while not any("ffmpeg" in child.name() for child in server.children()):

@@ -51,7 +51,7 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_film(tmp_path_factory.mktemp("film") / "long.mp4", seconds=300)
 
 
-SLOW = json.dumps({"cutting": {"duration_s": 150}, "video": {"preset": "medium", "crf": 10}})
+SLOW = json.dumps({"cutting": {"duration_s": 150}, "video": {"preset": "medium", "crf": 10, "rendering": "full"}})
 
 
 def run(folder: Path, *words: object, **env: str) -> subprocess.CompletedProcess[str]:

@@ -24,6 +24,7 @@ from reelmill.errors import DatabaseUnavailable, SettingInvalid
 GOOD_URLS = "sqlite:////var/lib/reelmill/reelmill.db or postgresql://user:password@host:5432/reelmill"
 RETRIED_STATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 TRANSACTION_TRIES = 8
+WAL_S = 30.0  #: seconds
 IDLE_IN_TRANSACTION_MS = 20_000
 
 
@@ -51,6 +52,20 @@ def open_engine(url: str) -> Engine:
     raise SettingInvalid(f"REELMILL_DATABASE_URL names {backend!r}; a good value is {GOOD_URLS}.")
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Whoever else is just switching a new database holds it, and SQLite doesn't wait for that."""
+    until = time.monotonic() + WAL_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as problem:
+            if "locked" not in str(problem) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _open_sqlite(url: sa.URL) -> Engine:
     engine = sa.create_engine(
         url,
@@ -64,8 +79,9 @@ def _open_sqlite(url: sa.URL) -> Engine:
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
         # FULL: an acknowledged job survives a power cut, not only a crash of the process.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        _use_wal(connection)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
