@@ -10,6 +10,8 @@ VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
 # `make chaos LONG=1` also runs what is marked `long`.
 MARKS := $(if $(LONG),,-m "not long")
+# Test files are shared out to two processes; CORES= (nothing) runs them one after the other.
+CORES ?= -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 export PYTHONUNBUFFERED := 1
@@ -57,7 +59,7 @@ else
 endif
 
 test: samples players  ## run the whole test suite; ARGS="-k upload" picks some
-	@$(BIN)/python -m pytest $(MARKS) $(ARGS)
+	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
 	@$(BIN)/ruff check --quiet .

@@ -149,17 +149,19 @@ def _resized(source: Source, shape: Shape) -> list[str]:
 
 
 def _to_sdr(source: Source) -> list[str]:
-    """Return the filters from PQ or HLG to BT.709: linear light at 100 cd/m² for 1.0, then Hable's curve."""
+    """Return the filters from PQ or HLG to BT.709: linear light with diffuse white, 203 cd/m², at 1.0, then a Möbius
+    curve, which leaves what is darker nearly as it is and bends highlights in. Hable's makes all of it darker.
+    """
     video = source.video
     primaries = video.color_primaries or "bt2020"
     told = f"tin={video.color_transfer}:min={video.color_space or 'bt2020nc'}:pin={primaries}:rin={_range(source)}"
     told = told.replace("bt2020nc", "2020_ncl").replace("bt2020c", "2020_cl").replace("pin=bt2020", "pin=2020")
     told = told.replace("rin=tv", "rin=limited").replace("rin=pc", "rin=full")
     return [
-        f"zscale={told}:t=linear:npl=100",
+        f"zscale={told}:t=linear:npl=203",
         "format=gbrpf32le",
         "zscale=p=709",
-        "tonemap=tonemap=hable:desat=0",
+        "tonemap=tonemap=mobius:param=0.3:desat=0",
         "zscale=t=709:m=709:r=limited",
         "sidedata=mode=delete",  # of the light of the HDR master, which no player should apply any more
     ]
