@@ -177,25 +177,28 @@ class Splice:
         options: Any = {
             "movflags": "+faststart", "fflags": "+bitexact", "video_track_timescale": str(self.base.denominator),
         }  # fmt: skip
-        sound = self.asked["sound"]
         with contextlib.ExitStack() as opened:
             out = opened.enter_context(av.open(self.asked["output"], "w", format="mp4", options=options))
             pattern = opened.enter_context(self.template(stream, extradata))
             picture = out.add_stream_from_template(pattern.streams.video[0], opaque=True)
             queues = [self.pictures(container, stream, picture, delay)]
-            if sound is not None:
-                again = opened.enter_context(
-                    self.source() if sound["path"] is None else av.open(sound["path"], format="mov")
-                )
-                heard = again.streams[sound["stream"]]
-                track = out.add_stream_from_template(heard, opaque=True)
-                queues.append(
-                    copied_sound(again, heard, track, sound)
-                    if sound["path"] is None
-                    else encoded_sound(again, heard, track)
-                )
+            if self.asked["sound"] is not None:
+                queues.append(self.sound(out, opened))
             for packet in merged(queues):
                 out.mux(packet)
+
+    def sound(self, out: Any, opened: contextlib.ExitStack) -> Iterator[Any]:
+        """Return the packets of the sound: of the encoded file, else of the source, which is opened once more."""
+        import av
+
+        told = self.asked["sound"]
+        path = told["path"]
+        container = opened.enter_context(self.source() if path is None else av.open(path, format="mov"))
+        stream = container.streams[told["stream"]]
+        track = out.add_stream_from_template(stream, opaque=True)
+        if path is None:
+            return copied_sound(container, stream, track, told)
+        return encoded_sound(container, stream, track)
 
     def source(self) -> Any:
         """Open the source, with the demuxer forced."""
