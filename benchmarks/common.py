@@ -25,6 +25,8 @@ SAMPLE = ROOT / ".cache" / "samples" / "trailer_bbb.mp4"
 FILMS = ROOT / ".cache" / "bench"
 ME = Caller()
 PRESET, CRF = "veryfast", 23
+TEXT = "What does it cost?"
+WARM_UP = {"kind": "manual", "cuts": [{"start_s": 0, "end_s": 2}]}
 
 Ratios = dict[str, list[float]]
 
@@ -91,6 +93,12 @@ def job(app: App, video_id: str, params: dict[str, Any]) -> str:
     if seen.status != "completed":
         raise SystemExit(f"{seen.error_code}: {seen.error_detail}")
     return made.id
+
+
+def with_text(cutting: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of `clips` for a text all along."""
+    text = {"text": TEXT, "position": "bottom"}
+    return {"cutting": cutting, "text": text, "video": {"preset": PRESET, "crf": CRF}}
 
 
 def machine() -> str:
