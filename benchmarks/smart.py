@@ -33,7 +33,8 @@ from reelmill.media import (
 )
 
 SETTINGS = ClipSettings(preset=PRESET, crf=CRF, threads=1, audio_kbps=128)
-FREE, KEYED = (317, 1037), (720, 1440)  #: 30 s of frames, off the key frames and on them
+#: 30 s of frames, off the key frames and on them; what full / smart is held against
+CUTS = (("free cuts", (317, 1037), "≥ 4"), ("cuts on key frames", (720, 1440), "≥ 6"))
 
 
 def hashes(path: Path, first: int, count: int) -> list[str]:
@@ -65,7 +66,7 @@ def main() -> int:
         folder = Path(name)
         source = probe(str(film), scratch=folder)
         picture = draw(layout("Three seconds", TextStyle(), *output_size(source)), folder / "text.png")
-        for cuts, (start, end), least in (("free cuts", FREE, "≥ 4"), ("cuts on key frames", KEYED, "≥ 6")):
+        for cuts, (start, end), least in CUTS:
             plan = ClipPlan(start, end, picture, SETTINGS, (start, start + 72))
             saved = ratios.setdefault(f"full / smart, CPU, {cuts}", [])
             null = ratios.setdefault(f"full / full, CPU, {cuts} (null)", [])

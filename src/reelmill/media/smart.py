@@ -33,7 +33,7 @@ CHILD = Path(__file__).with_name("splice_child.py")
 CONTAINERS = frozenset({"mov", "matroska"})  #: that keep H.264 with its lengths, and land on the key frame asked for
 FORMATS = frozenset({"yuv420p", "yuvj420p"})
 WORTHWHILE = Fraction(1, 5)  #: the least part of a clip whose copying is worth the joining
-SEAM_PICTURES = 12  #: decoded behind each seam
+SEAM_PICTURES = 6  #: decoded behind each seam
 TICK_S = Fraction(1, 1_000_000)
 COPIED_SOUND_S = 0.01  #: by which copied sound may end before the picture
 
@@ -345,6 +345,7 @@ class _Tools:
         try:
             with av.open(f"file:{path.absolute()}", format="mov") as container:
                 video: Any = container.streams.video[0]
+                video.codec_context.thread_count = 1
                 video.codec_context.options = {"err_detect": "explode"}
                 for part in parts[1:]:
                     at = (ticks[part.start_frame] - origin) * base
