@@ -24,7 +24,7 @@ from reelmill.errors import DatabaseUnavailable, SettingInvalid
 GOOD_URLS = "sqlite:////var/lib/reelmill/reelmill.db or postgresql://user:password@host:5432/reelmill"
 RETRIED_STATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 TRANSACTION_TRIES = 8
-WAL_S = 30.0  #: seconds
+WAL_TRIES = 1500  #: 20 ms apart
 IDLE_IN_TRANSACTION_MS = 20_000
 
 
@@ -54,12 +54,11 @@ def open_engine(url: str) -> Engine:
 
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Switch to WAL. Whoever else is just switching a new database holds it, and SQLite doesn't wait for that."""
-    until = time.monotonic() + WAL_S
-    while True:
+    for left in reversed(range(WAL_TRIES)):
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as problem:
-            if "locked" not in str(problem) or time.monotonic() > until:
+            if "locked" not in str(problem) or not left:
                 raise
             time.sleep(0.02)
         else:
