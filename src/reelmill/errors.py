@@ -365,6 +365,16 @@ class ObjectExists(StorageProblem):
     remedy = "Call uploads/complete; to send another file, start a new upload."
 
 
+class MultipartGone(StorageProblem):
+    """Ask for the upload's state: its parts begin anew."""
+
+    code = "multipart_gone"
+    status_code = 404
+    what = "This upload in parts isn't there any more."
+    why = "It was completed, aborted or has expired; parts of it can't be sent, listed or joined."
+    remedy = "Ask GET /uploads/{video_id} where the upload stands, then sign and send the missing parts."
+
+
 class SignatureInvalid(StorageProblem):
     """Use the URL and headers exactly as they were handed out."""
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 Scope = Literal["upload", "jobs:read", "jobs:write", "admin"]
 JobStatusName = Literal["awaiting_upload", "queued", "running", "completed", "failed", "cancelled"]
-UploadStatusName = Literal["awaiting", "uploaded", "rejected", "expired"]
+UploadStatusName = Literal["awaiting", "uploaded", "rejected", "expired", "aborted"]
 ProcessingName = Literal["pending", "processing", "completed", "failed"]
 
 LARGEST_INTEGER = (1 << 63) - 1  #: what databases and other languages can hold

@@ -77,7 +77,8 @@ class UploadStatus(StrEnum):
     AWAITING = "awaiting"
     UPLOADED = "uploaded"
     REJECTED = "rejected"  #: not_a_video, media_rejected: this id can't be uploaded to again
-    EXPIRED = "expired"
+    EXPIRED = "expired"  #: not completed in time; it may still be
+    ABORTED = "aborted"  #: by its user
 
 
 TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {

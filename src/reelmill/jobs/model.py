@@ -35,6 +35,8 @@ class Video:
     created_at: datetime
     uploaded_at: datetime | None = None
     upload_expires_at: datetime
+    part_size: int | None = None  #: bytes of each part but the last, of an upload in parts
+    multipart_id: str | None = None  #: the storage's own id of the upload in parts that is under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,43 @@ class SignedRequest:
     url: str
     headers: Mapping[str, str]
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """A part of an upload that has arrived, as the object store tells."""
+
+    number: int  #: from 1
+    size_bytes: int
+    etag: str
+    sha256: str | None  #: hex, when the store has verified it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadLimits:
+    """What one object store takes; bytes."""
+
+    put_bytes: int  #: most in a single PUT
+    part_min_bytes: int  #: of every part but the last
+    part_max_bytes: int
+    part_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an object store was seen to do when it was tried out; what it doesn't, is not relied on."""
+
+    binds_size: bool  #: a PUT of another length than was signed is refused
+    binds_checksum: bool  #: a body with another SHA-256 than was signed is refused
+    writes_once: bool  #: a signed PUT can't replace an object that is there
+    multipart: bool
+    part_checksums: bool  #: a part with another SHA-256 than was signed is refused
+    ranges: bool
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of what the store doesn't do."""
+        return tuple(name for name in self.__slots__ if not getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

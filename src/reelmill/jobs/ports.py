@@ -18,6 +18,7 @@ from reelmill.jobs.model import (
     ApiKey,
     Artifact,
     Attempt,
+    Capabilities,
     Claim,
     Job,
     JobEvent,
@@ -31,6 +32,8 @@ from reelmill.jobs.model import (
     Step,
     StepResult,
     StepSpec,
+    StoredPart,
+    UploadLimits,
     Video,
 )
 
@@ -51,6 +54,8 @@ class NewVideo:
     key: str
     labels: Json = field(default_factory=dict)
     upload_ttl_s: float = 86400.0  #: from now, by the store's clock
+    part_size: int | None = None
+    multipart_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +148,24 @@ class JobStore(Protocol):
         Does nothing to a job that isn't awaiting_upload or failed by an upload error; returns it as it then is.
         Raises TransitionRefused when the upload was recorded in the meantime.
         """
+        ...
+
+    def set_multipart(self, video_id: str, *, was: str | None, to: str | None, upload_ttl_s: float = 86400.0) -> Video:
+        """Replace the id of the upload in parts that is under way; an expired video with a new one awaits it again.
+
+        Raises TransitionRefused when the id isn't `was`, or a new one is given to a video that wants no bytes.
+        """
+        ...
+
+    def abort_upload(self, video_id: str) -> tuple[Video, Job | None]:
+        """Set an upload that wasn't completed `aborted` and cancel its waiting job, in one write. Repeatable.
+
+        Raises TransitionRefused when the upload was completed or rejected.
+        """
+        ...
+
+    def left_multiparts(self, limit: int = 100) -> list[Video]:
+        """Return videos that want no bytes any more and still have an upload in parts under way."""
         ...
 
     def apply(
@@ -346,11 +369,45 @@ class ObjectStore(Protocol):
     """
 
     bucket: str
+    limits: UploadLimits
+
+    def capabilities(self) -> Capabilities:
+        """Try out, on small objects of its own under `.probe/`, what the store really does; once, then remembered."""
+        ...
 
     def sign_put(
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int = 900
     ) -> SignedRequest:
         """Return a PUT that stores exactly this object, once, and nothing else."""
+        ...
+
+    def begin_multipart(self, key: str, *, size_bytes: int, part_size: int, content_type: str) -> str:
+        """Begin an upload in parts and return its id. Nothing is under `key` before it is completed."""
+        ...
+
+    def sign_part(
+        self, key: str, multipart_id: str, number: int, *, size_bytes: int, sha256: str | None, expires_s: int = 900
+    ) -> SignedRequest:
+        """Return a PUT that stores exactly this part; sent again, it replaces the part. number: 1 … part_count.
+
+        May not touch the network, so it may succeed for an upload that is gone; the PUT is refused then.
+        """
+        ...
+
+    def list_parts(self, key: str, multipart_id: str) -> list[StoredPart]:
+        """Return the parts that have arrived whole, by number. Raises MultipartGone."""
+        ...
+
+    def complete_multipart(self, key: str, multipart_id: str, parts: Sequence[StoredPart]) -> ObjectInfo:
+        """Make the object of these parts, which must be all, and return what is known of it.
+
+        An object of their size that is already there is returned as it is: completing again does nothing.
+        Raises MultipartGone when there is neither; BodyMismatch when parts are missing or differ.
+        """
+        ...
+
+    def abort_multipart(self, key: str, multipart_id: str) -> None:
+        """Drop an upload in parts; nothing happens when it is gone."""
         ...
 
     def generate_presigned_download_url(

@@ -252,6 +252,15 @@ def fail(tx: Connection, job_id: str, run: int | None, failure: Failure) -> Job:
     return job
 
 
+def cancel(tx: Connection, job_id: str, run: int | None) -> Job:
+    job = move(
+        tx, job_id, Event.CANCEL, run=run,
+        values={"message": "Cancelled", "completed_at": now()}, events_=[("job.cancelled", {})],
+    )  # fmt: skip
+    cancel_steps(tx, job)
+    return job
+
+
 def cancel_steps(tx: Connection, job: Job) -> None:
     """Cancel what is open. A ready step that a claimer holds just now is skipped: it will find the job ended."""
     chosen = (

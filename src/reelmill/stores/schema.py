@@ -91,6 +91,8 @@ videos = sa.Table(
     sa.Column("created_at", Stamp, nullable=False),
     sa.Column("uploaded_at", Stamp),
     sa.Column("upload_expires_at", Stamp, nullable=False),
+    sa.Column("part_size", sa.BigInteger),
+    sa.Column("multipart_id", sa.Text),
     sa.Index(None, "tenant", "created_at", "id"),
     sa.Index(None, "upload_status", "upload_expires_at"),
 )

@@ -33,6 +33,7 @@ from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import jobs, leases, now, steps, videos
 
+OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
 CLAIM_TRIES = 4  # other claimers may have taken a job's first claim between our two looks
 
 
@@ -76,6 +77,8 @@ class SqlStore(SqlReads):
                 processing_job_id=job.id if job else None,
                 created_at=now(),
                 upload_expires_at=now(video.upload_ttl_s),
+                part_size=video.part_size,
+                multipart_id=video.multipart_id,
             ),
         )
         assert row is not None
@@ -135,7 +138,7 @@ class SqlStore(SqlReads):
         taken = moves.returned(
             tx,
             sa.update(videos)
-            .where(videos.c.id == video_id, videos.c.upload_status.in_([UploadStatus.AWAITING, UploadStatus.EXPIRED]))
+            .where(videos.c.id == video_id, videos.c.upload_status.in_(OPEN_UPLOADS))
             .values(upload_status=UploadStatus.UPLOADED, source=dict(source), uploaded_at=now()),
         )
         if taken is None:
@@ -150,16 +153,56 @@ class SqlStore(SqlReads):
     ) -> Job | None:
         job = moves.fail_waiting(tx, job_id, failure) if job_id is not None else None
         values = {"upload_status": upload_status or videos.c.upload_status}
-        open_uploads = [UploadStatus.AWAITING, UploadStatus.EXPIRED]
         kept = moves.returned(
             tx,
-            sa.update(videos).where(videos.c.id == video_id, videos.c.upload_status.in_(open_uploads)).values(values),
+            sa.update(videos).where(videos.c.id == video_id, videos.c.upload_status.in_(OPEN_UPLOADS)).values(values),
         )
         if kept is None:
             raise TransitionRefused("The upload was recorded or rejected before.")
         if job is not None:
             moves.follow(tx, job)
         return job or (None if job_id is None else moves.read_job(tx, job_id))
+
+    @writing
+    def set_multipart(
+        self, tx: Connection, video_id: str, *, was: str | None, to: str | None, upload_ttl_s: float = 86400.0
+    ) -> Video:
+        kept = [videos.c.id == video_id, videos.c.multipart_id.is_not_distinct_from(was)]
+        values: dict[str, Any] = {"multipart_id": to}
+        if to is not None:
+            kept.append(videos.c.upload_status.in_(OPEN_UPLOADS))
+            expired = videos.c.upload_status == UploadStatus.EXPIRED
+            values["upload_status"] = UploadStatus.AWAITING
+            values["upload_expires_at"] = sa.case((expired, now(upload_ttl_s)), else_=videos.c.upload_expires_at)
+        row = moves.returned(tx, sa.update(videos).where(*kept).values(values))
+        if row is None:
+            raise TransitionRefused("The upload's parts were begun anew, or it wants no bytes any more.")
+        return rows.to_video(row)
+
+    @writing
+    def abort_upload(self, tx: Connection, video_id: str) -> tuple[Video, Job | None]:
+        # Until the upload is recorded, the job that was made with the video drives it.
+        driver = tx.execute(sa.select(videos.c.processing_job_id).where(videos.c.id == video_id)).scalar()
+        job = moves.read_job(tx, driver) if driver is not None else None
+        if job is not None and job.status is Status.AWAITING_UPLOAD:
+            job = moves.cancel(tx, job.id, job.run)
+        row = moves.returned(
+            tx,
+            sa.update(videos)
+            .where(videos.c.id == video_id, videos.c.upload_status.in_([*OPEN_UPLOADS, UploadStatus.ABORTED]))
+            .values(upload_status=UploadStatus.ABORTED),
+        )
+        if row is None:
+            raise TransitionRefused("The upload was completed or rejected before.")
+        if job is not None:
+            moves.follow(tx, job)
+        return rows.to_video(row), job
+
+    @reading
+    def left_multiparts(self, tx: Connection, limit: int = 100) -> list[Video]:
+        wanted = [UploadStatus.AWAITING]
+        query = sa.select(videos).where(videos.c.multipart_id.is_not(None), videos.c.upload_status.not_in(wanted))
+        return [rows.to_video(row) for row in tx.execute(query.limit(limit)).mappings()]
 
     @writing
     def apply(
@@ -180,11 +223,7 @@ class SqlStore(SqlReads):
                     tx, job_id, run, failure or Failure("internal_error", "The job failed without a reason.")
                 )
             case Event.CANCEL:
-                job = moves.move(
-                    tx, job_id, event, run=run, values={"completed_at": now(), "message": "Cancelled"},
-                    events_=[("job.cancelled", {})],
-                )  # fmt: skip
-                moves.cancel_steps(tx, job)
+                job = moves.cancel(tx, job_id, run)
             case Event.RETRY:
                 job = moves.retry(tx, job_id, run, opening)
             case _:
