@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -24,6 +25,11 @@ class SqlReads:
 
     engine: Engine
     on_commit: Callable[[], None]
+
+    @reading
+    def clock(self, tx: Connection) -> datetime:
+        """Return the database's own time; works on an empty database too."""
+        return tx.execute(sa.select(schema.now())).scalar_one()
 
     @reading
     def video(self, tx: Connection, video_id: str, tenant: str | None = None) -> Video:
