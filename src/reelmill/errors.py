@@ -59,6 +59,7 @@
         ├── SecretExposed            secret_exposed           500
         ├── DiskLow                  disk_low                 503
         ├── SchemaBehind             schema_behind            503
+        ├── DatabaseRefused          database_refused         500
         ├── ClockSkewed              clock_skewed             500
         ├── PortTaken                port_taken               500
         ├── PublicUrlBroken          public_url_broken        502
@@ -670,6 +671,15 @@ class SchemaBehind(SetupProblem):
     remedy = "Restart the server, which upgrades it at start, or run `reelmill doctor --fix` while no server runs."
 
 
+class DatabaseRefused(SetupProblem):
+    """Let the database's user write, or name the primary."""
+
+    code = "database_refused"
+    what = "The database answers, but doesn't take a job's row."
+    why = "It is a read-only standby, its user may not write, or somebody changed its tables."
+    remedy = "Name the primary in REELMILL_DATABASE_URL and let its user write to Reelmill's tables."
+
+
 class ClockSkewed(SetupProblem):
     """Let both machines follow a time server."""
 
@@ -683,8 +693,8 @@ class PortTaken(SetupProblem):
     """Stop the other program, or choose another port."""
 
     code = "port_taken"
-    what = "Another program holds the server's port."
-    why = "Only one program can listen on a port."
+    what = "The server can't listen on its port."
+    why = "Another program listens there, or the port is below 1024 and only root may use it."
     remedy = "Stop what uses it, or choose another port by REELMILL_PORT."
 
 

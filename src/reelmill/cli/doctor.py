@@ -164,6 +164,8 @@ def show(settings: Settings, findings: Sequence[Finding], done: Sequence[dict[st
     if done:
         typer.echo()
     for finding in findings:
+        if finding.level == "skipped" and finding.title.startswith(" "):
+            continue  # a part of what is skipped as a whole
         mark, color = MARKS[finding.level]
         typer.secho(f"  {mark} ", fg=color, nl=False)
         typer.secho(f"{finding.title:<{TITLE_WIDTH}} ", dim=finding.level == "skipped", nl=False)

@@ -35,8 +35,8 @@ OTHER_HOST = "another-host.invalid"
 class HasCors(Protocol):
     """A store whose CORS rules can be set."""
 
-    def apply_cors(self, origins: Sequence[str]) -> None:
-        """Let pages of these origins use the store."""
+    def apply_cors(self, origins: Sequence[str] | None = None) -> None:
+        """Let pages of these origins, or of those in the settings, use the store."""
         ...
 
 
@@ -160,16 +160,16 @@ class Browser:
             self._objects.delete(key)
         return ok(f"one byte too many is refused ({reply.status_code})")
 
-    def expires(self) -> Finding:
-        """Use a URL after its end: it must be refused."""
+    def expires(self, *, late_s: float = LATE_S) -> Finding:
+        """Use a URL after its end: it must be refused, at the latest `late_s` seconds after."""
         with stored(self._objects) as (key, _):
             url = self._signed_get(key, life_s=1)
             if not self._ask("GET", url).is_success:  # so that something in between may keep the reply
                 raise StorageMisbehaves("A URL signed for a second was refused at once.")
-            until = time.monotonic() + LATE_S
+            until = time.monotonic() + 1 + late_s
             while (reply := self._ask("GET", url)).is_success:
                 if time.monotonic() > until:
-                    raise StorageMisbehaves(f"A URL signed for a second still works after {LATE_S:.0f} s.")
+                    raise StorageMisbehaves(f"A URL signed for a second still works {late_s:.0f} s later.")
                 time.sleep(0.25)
         return ok(f"a URL is refused after its end ({reply.status_code})")
 
@@ -238,14 +238,14 @@ class Browser:
         return None
 
     def _no_cors(self, detail: str) -> Finding:
-        objects, origin = self._objects, self._origin
+        objects = self._objects
         if not isinstance(objects, HasCors):
             return failed(CorsMissing(detail))
         store: HasCors = objects
 
         def allow() -> str:
-            store.apply_cors([origin])
-            return f"allowed pages of {origin} to use the bucket"
+            store.apply_cors()
+            return f"set the CORS rules of the bucket {objects.bucket}"
 
         return failed(CorsMissing(detail), fix="reelmill doctor --fix", mend=allow)
 

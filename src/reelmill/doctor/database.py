@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from reelmill.doctor.findings import Finding, failed, ok, warned
-from reelmill.errors import ClockSkewed, InternalError, SchemaBehind
+from reelmill.errors import ClockSkewed, DatabaseRefused, InternalError, SchemaBehind
 from reelmill.jobs.lifecycle import Event, Status
 from reelmill.jobs.model import Stage
 from reelmill.jobs.ports import JobStore, NewJob, NewVideo
@@ -77,6 +78,7 @@ def job_row(store: Record) -> Finding:
     """Make a job with one fresh id, move it, read it by the id, show its row; then remove it.
 
     By the store's own methods, in a tenant of its own; workers can't claim it, for it awaits its upload until the end.
+    Raises DatabaseRefused, DatabaseUnavailable.
     """
     video_id, job_id = str(uuid.uuid4()), str(uuid.uuid4())
     video = NewVideo(
@@ -100,11 +102,14 @@ def job_row(store: Record) -> Finding:
         stages=(Stage("trial", 100),),
     )
     try:
-        _, made = store.add_video(video, job)
-        moved = store.apply(job_id, Event.CANCEL)
-        read = store.job(job_id, TENANT)
-    finally:
-        store.forget(TENANT, video_id)
+        try:
+            _, made = store.add_video(video, job)
+            moved = store.apply(job_id, Event.CANCEL)
+            read = store.job(job_id, TENANT)
+        finally:
+            store.forget(TENANT, video_id)
+    except DBAPIError as problem:
+        raise DatabaseRefused(f"It said: {str(problem.orig).strip().splitlines()[0]}.") from problem
     assert made is not None
     if (made.status, read.status) != (Status.AWAITING_UPLOAD, Status.CANCELLED) or read != moved:
         raise InternalError(f"The job {job_id} was written as {moved} and read as {read}.")

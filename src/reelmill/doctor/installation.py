@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
@@ -11,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 from reelmill import wiring
 from reelmill.doctor import database, machine, storage
 from reelmill.doctor.browser import Browser
-from reelmill.doctor.findings import Check, Finding, ok, warned
-from reelmill.errors import PublicUrlBroken
+from reelmill.doctor.findings import Check, Finding, failed, ok, warned
+from reelmill.errors import PublicUrlBroken, StorageDenied
 from reelmill.jobs.ports import ObjectStore
 from reelmill.objects.folder import FolderStore
 from reelmill.settings import Settings
@@ -98,7 +99,7 @@ class Installation:
             Check(
                 name="storage",
                 title="storage",
-                look=lambda: storage.works(self._objects),
+                look=self._storage,
                 needs=("data", "secrets"),
                 limit_s=30,
             ),
@@ -131,6 +132,13 @@ class Installation:
         if (path := database.unmade(self._settings.database)) is not None:
             return ok(f"SQLite; {path} isn't there yet")
         return database.answers(self._store)
+
+    def _storage(self) -> Finding:
+        url = urlsplit(self._settings.storage)
+        if url.scheme == "file" and (path := Path(url.path)).exists() and not path.is_dir():
+            place = shlex.quote(str(path))
+            return failed(StorageDenied(f"{path} is a file, not a folder."), fix=f"mv {place} {place}.away")
+        return storage.works(self._objects)
 
     def _public(self) -> Finding:
         """Find where clients reach storage, and see that it is this storage."""

@@ -11,12 +11,13 @@ import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
 from reelmill.doctor.findings import Finding, failed, ok, warned
 from reelmill.doctor.packages import again
-from reelmill.errors import DataFolderUnusable, DiskLow, PortTaken, SecretExposed, ToolMissing
+from reelmill.errors import DataFolderUnusable, DiskLow, PortTaken, SecretExposed, SettingInvalid, ToolMissing
 from reelmill.media import find_ffmpeg, fonts, tools, version
 
 GIB = 1 << 30
@@ -53,7 +54,7 @@ def drawing() -> Finding:
             ToolMissing(f"{counted(len(broken), 'font')} can't be drawn with: {', '.join(map(str, broken))}."),
             fix=again(package),
         )
-    return ok(f"{counted(len(faces), 'font')}, each drawn with")
+    return ok(f"all {len(faces)} load and draw")
 
 
 def folder(data: Path) -> Finding:
@@ -118,7 +119,8 @@ def disk(folders: Mapping[str, Path], *, least_bytes: int = LEAST_BYTES, low: fl
         number = there.stat().st_dev
         disks.setdefault(number, []).append(name)
         paths.setdefault(number, there)
-    told, problems, free_bytes = [], [], {}
+    told, problems = [], []
+    free_bytes: dict[str, Any] = {}
     for number, names in disks.items():
         found = os.statvfs(paths[number])
         free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
@@ -147,11 +149,12 @@ def port(host: str, number: int) -> Finding:
 
 def _unbound(host: str, number: int, problem: OSError) -> Finding:
     if isinstance(problem, socket.gaierror) or problem.errno == errno.EADDRNOTAVAIL:
-        return failed(PortTaken(f"{host} isn't an address of this machine."), fix="export REELMILL_HOST=127.0.0.1")
+        foreign = SettingInvalid(f"REELMILL_HOST={host!r} isn't an address of this machine; a good value is 127.0.0.1.")
+        return failed(foreign, fix="export REELMILL_HOST=127.0.0.1")
     running = reelmill_at(local_url(host, number))
     if running is not None:
         return ok(f"a Reelmill server ({running}) listens on {host} port {number}", version=running)
-    free = next((near for near in range(number + 1, number + 100) if _is_free(host, near)), 0)
+    free = next((near for near in range(max(number, 1023) + 1, max(number, 1023) + 100) if _is_free(host, near)), 0)
     return failed(
         PortTaken(f"{host} port {number} can't be bound to: {problem.strerror}."), fix=f"export REELMILL_PORT={free}"
     )

@@ -48,8 +48,9 @@ def packages(extras: Sequence[str]) -> Finding:
         home = Path(str(metadata.distribution(package).locate_file("")))
         origin = Path(spec.origin) if spec and spec.origin else None
         if origin is not None and not origin.is_relative_to(home):
-            away = shlex.quote(str(origin))
-            hidden = ToolMissing(f"The package {package} is hidden by {origin}.")
+            place = origin.parent if origin.name == "__init__.py" else origin
+            away = shlex.quote(str(place))
+            hidden = ToolMissing(f"The package {package} is hidden by {place}.")
             return failed(hidden, fix=f"mv {away} {away}.away", module=top)
         try:
             importlib.import_module(module)

@@ -87,8 +87,8 @@ class Face:
     def draws(self) -> bool:
         """Return whether its file is whole: of characters from all over it, some are painted and none fails."""
         font = self.open(32, WEIGHTS[0])
-        points = list(self._code_points)
-        boxes = [font.getbbox(chr(point)) for point in (*points[:: max(1, len(points) // 100)], points[-1])]
+        chars = [chr(point) for point in self._code_points if chr(point).isprintable()]
+        boxes = [font.getbbox(char) for char in (*chars[:: max(1, len(chars) // 100)], *chars[-1:])]
         return any(right > left and bottom > top for left, top, right, bottom in boxes)
 
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
