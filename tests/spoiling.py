@@ -48,6 +48,8 @@ class Proxy:
             return 200, [("Content-Type", "text/html")], b"<h1>Welcome</h1>"
         if fault == "caches" and method == "GET" and path in self.kept:
             return self.kept[path]
+        if fault == "changes Host":
+            headers = {name: value for name, value in headers.items() if name.lower() != "host"}
         if fault == "ignores ranges":
             headers = {name: value for name, value in headers.items() if name.lower() != "range"}
         if fault == "cuts bodies" and method == "PUT":

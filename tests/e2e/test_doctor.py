@@ -57,6 +57,8 @@ class Patient:
         return report
 
     def line(self, name: str, **how: str) -> dict[str, Any]:
+        """Return one line; only it and what it needs are looked at."""
+        how["options"] = f"{how.get('options', '')} {name}"
         return line(self.report(**how), name)
 
 
@@ -111,6 +113,12 @@ def rows(url: str) -> int:
         )
     engine.dispose()
     return count
+
+
+def test_some_lines_can_be_picked(patient: Patient) -> None:
+    assert list(levels(patient.report(options="port job"))) == ["packages", "data", "port", "database", "schema", "job"]
+    wrong = patient.shell("reelmill doctor prot")
+    assert wrong.returncode == 2 and "There is no line prot; there are ffmpeg" in wrong.stderr
 
 
 def test_one_fix_does_it_all_and_says_what_it_did(tmp_path: Path) -> None:
@@ -244,7 +252,7 @@ def test_a_schema_of_a_newer_version_is_left_alone(patient: Patient) -> None:
     engine = sa.create_engine(f"sqlite:///{patient.data / 'reelmill.db'}")
     with engine.begin() as db:
         db.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    report = patient.report(options="--fix")
+    report = patient.report(options="--fix schema")
     red = line(report, "schema")
     assert is_red(red, "schema_behind") and "newer Reelmill" in red["detail"] and "upgrade reelmill" in red["fix"]
     assert report["fixed"] == []
@@ -263,7 +271,7 @@ def test_a_database_that_has_stopped(patient: Patient, postgres_url: str) -> Non
     report = patient.report()
     red = line(report, "database")
     assert is_red(red, "database_unavailable") and "REELMILL_DATABASE_URL" in red["remedy"]
-    assert levels(report)["storage"] == "ok", "the rest is looked at all the same"
+    assert levels(report)["put"] == "ok", "the rest is looked at all the same"
     patient.env["REELMILL_DATABASE_URL"] = postgres_url
     healed = patient.report()
     assert healed["ok"] and rows(postgres_url.replace("postgresql:", "postgresql+psycopg:")) == 0
@@ -348,7 +356,7 @@ def test_a_schema_isnt_upgraded_under_a_running_server(beside: tuple[Patient, Se
     patient, _ = beside
     url = f"sqlite:///{patient.data / 'reelmill.db'}"
     migrate.downgrade(url, "0002")
-    report = patient.report(options="--fix")
+    report = patient.report(options="--fix schema")
     assert is_red(line(report, "schema"), "schema_behind")
     [tried] = report["fixed"]
     assert not tried["ok"] and "Stop the other server" in tried["done"]

@@ -14,10 +14,10 @@ import typer
 
 from reelmill.cli.options import Data, Json
 from reelmill.cli.output import Code, counted, print_json, shown
-from reelmill.errors import ReelmillError
+from reelmill.errors import ReelmillError, RequestInvalid
 
 if TYPE_CHECKING:
-    from reelmill.doctor.findings import Finding
+    from reelmill.doctor.findings import Check, Finding
     from reelmill.objects.folder import FolderStore
     from reelmill.settings import Settings
 
@@ -26,6 +26,12 @@ TITLE_WIDTH = 16
 
 
 def doctor(
+    lines: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[LINE]...", help="Look at these lines only, by their names in --json, and what they need."
+        ),
+    ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Do what can safely be done by itself, then look again.")] = False,
     data: Data = None,
     as_json: Json = False,
@@ -38,14 +44,14 @@ def doctor(
     --fix makes the data folder, upgrades the database, closes secret files and sets a bucket's CORS rules.
     Exits with 0 when nothing has failed; warnings are no failure.
 
-    Example: `reelmill doctor --fix`
+    Example: `reelmill doctor --fix`, then `reelmill doctor ffmpeg disk`
     """
     from reelmill import logs
     from reelmill.settings import read_settings
 
     settings = read_settings(data=data)
     logs.configure("warning", settings.log_format)
-    findings = examine(settings)
+    findings = examine(settings, lines or ())
     done: list[dict[str, Any]] = []
     if fix and any(finding.mend for finding in findings):
         # Each repair may uncover the next: a database can be upgraded once its folder is there.
@@ -54,7 +60,7 @@ def doctor(
             done += mended(findings, {(one["name"], one["detail"]) for one in done})
             if len(done) == before:
                 break
-            findings = examine(settings)
+            findings = examine(settings, lines or ())
     if as_json:
         print_json(told(findings, done))
     else:
@@ -62,8 +68,11 @@ def doctor(
     raise typer.Exit(Code.FAILED if any(finding.level == "failed" for finding in findings) else Code.OK)
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Make every check; only those of the packages when one of them is broken, for all others import them."""
+def examine(settings: Settings, lines: Sequence[str] = ()) -> list[Finding]:
+    """Make the checks of these lines, or all; only that of the packages when it fails, for all others import them.
+
+    Raises RequestInvalid for a line that there isn't.
+    """
     from reelmill.doctor import packages
     from reelmill.doctor.findings import Examiner, Level
 
@@ -76,12 +85,23 @@ def examine(settings: Settings) -> list[Finding]:
         if needed
     ]
     first = Examiner(packages.checks(extras)).examine()
-    if any(finding.level is Level.FAILED for finding in first):
+    if set(lines) == {"packages"} or any(finding.level is Level.FAILED for finding in first):
         return first
     from reelmill.doctor.installation import Installation
 
     with Installation(settings, lend=lend, model_key="GEMINI_API_KEY" in os.environ) as installation:
-        return [*first, *Examiner(installation.checks()).examine()]
+        return [*first, *Examiner(picked(installation.checks(), set(lines) - {"packages"})).examine()]
+
+
+def picked(checks: list[Check], lines: set[str]) -> list[Check]:
+    """Return the checks of these lines and those that they need, all for none. Raises RequestInvalid."""
+    if unknown := lines - {check.name for check in checks}:
+        known = ", ".join(check.name for check in checks)
+        raise RequestInvalid(f"There is no line {', '.join(sorted(unknown))}; there are {known}.")
+    for check in reversed(checks):  # a check needs only such as come before it
+        if check.name in lines:
+            lines |= set(check.needs)
+    return [check for check in checks if check.name in lines or not lines]
 
 
 @contextmanager

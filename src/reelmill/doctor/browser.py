@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from reelmill.doctor.findings import Finding, failed, ok, warned
+from reelmill.doctor.machine import web
 from reelmill.doctor.storage import OCTETS, PART, fresh_key, stored
 from reelmill.errors import ClockSkewed, CorsMissing, ObjectMissing, PublicUrlBroken, ReelmillError, StorageMisbehaves
 from reelmill.jobs.model import SignedRequest, StoredPart
@@ -49,8 +50,7 @@ class Browser:
         self._origin = origin
         self._signs_host = signs_host
         self._host = host
-        direct = {f"all://{name}": None for name in ("127.0.0.1", "localhost", "[::1]")}  # never through a proxy
-        self._http = httpx2.Client(timeout=TIMEOUT_S, mounts=direct)
+        self._http = web(TIMEOUT_S)
 
     def close(self) -> None:
         self._http.close()

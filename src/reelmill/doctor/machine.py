@@ -24,6 +24,7 @@ GIB = 1 << 30
 LEAST_BYTES = GIB  #: less free space than this is an error
 LOW = 0.10  #: less than this part of the disk is a warning
 ASK_S = 3.0
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
 def ffmpeg(chosen: Path | None) -> Finding:
@@ -186,12 +187,17 @@ def local_url(host: str, number: int) -> str:
 def reelmill_at(url: str) -> str | None:
     """Return the version of the Reelmill server at a URL; None when something else answers, or nothing."""
     try:
-        reply = httpx2.get(f"{url}/healthz", timeout=ASK_S, trust_env=not url.startswith("http://127."))
-        told = reply.json()
+        with web(ASK_S) as http:
+            told = http.get(f"{url}/healthz").json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
         return None
     is_ours = isinstance(told, dict) and told.get("status") == "ok" and "version" in told
     return str(told["version"]) if is_ours else None
+
+
+def web(timeout_s: float) -> httpx2.Client:
+    """Return an HTTP client that reaches this machine itself without a proxy."""
+    return httpx2.Client(timeout=timeout_s, mounts={f"all://{name}": None for name in LOCAL})
 
 
 def counted(number: int, noun: str) -> str:
