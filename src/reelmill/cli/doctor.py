@@ -28,9 +28,7 @@ TITLE_WIDTH = 16
 def doctor(
     lines: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[LINE]...", help="Look at these lines only, by their names in --json, and what they need."
-        ),
+        typer.Argument(metavar="LINE", help="Look at these lines only, by their names in --json, and what they need."),
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Do what can safely be done by itself, then look again.")] = False,
     data: Data = None,
@@ -211,7 +209,7 @@ def summary(findings: Sequence[Finding]) -> str:
     warnings = sum(finding.level == "warning" for finding in findings)
     also = f" and {counted(warnings, 'warning')}" if warnings else ""
     if not failed:
-        return f"Nothing has failed{', ' + counted(warnings, 'warning') if warnings else ''}: ready to serve."
+        return f"Nothing has failed{', ' + counted(warnings, 'warning') if warnings else ''}."
     mendable = sum(finding.mend is not None for finding in failed)
     by_itself = f" `reelmill doctor --fix` repairs {mendable} of them." if mendable else ""
     return f"{counted(len(failed), 'check')} failed{also}.{by_itself}"
