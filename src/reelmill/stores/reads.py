@@ -15,6 +15,7 @@ from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Vi
 from reelmill.jobs.ports import Held
 from reelmill.stores import rows, schema
 from reelmill.stores.engine import reading
+from reelmill.stores.schema import now
 
 T = TypeVar("T")
 EVENT_TERMS = 250  # followed jobs in one query: SQLite takes expressions up to a depth of 1,000
@@ -29,7 +30,7 @@ class SqlReads:
     @reading
     def clock(self, tx: Connection) -> datetime:
         """Return the database's own time; works on an empty database too."""
-        return tx.execute(sa.select(schema.now())).scalar_one()
+        return tx.execute(sa.select(now())).scalar_one()
 
     @reading
     def video(self, tx: Connection, video_id: str, tenant: str | None = None) -> Video:
