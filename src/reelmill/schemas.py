@@ -547,6 +547,7 @@ class HealthReply(Reply):
 class CheckReply(Reply):
     ok: bool
     detail: str
+    code: str | None = None  #: of the catalogue, when something is wrong
 
 
 class ReadyReply(Reply):

@@ -163,9 +163,14 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
 
 def open_access(settings: Settings) -> SqlAccess:
     """Return the keys alone, without pipelines and workers; also beside a running server."""
+    upgrade(settings)
+    return SqlAccess(open_engine(settings.database))
+
+
+def upgrade(settings: Settings) -> None:
+    """Make the data folder and bring the schema up to date. Raises DataFolderLocked while a server uses SQLite."""
     settings.data.mkdir(parents=True, exist_ok=True)
     _bring_up_to_date(settings, DataLock(settings.data / "lock") if settings.embedded else None)
-    return SqlAccess(open_engine(settings.database))
 
 
 def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Vi
 from reelmill.jobs.ports import Held
 from reelmill.stores import rows, schema
 from reelmill.stores.engine import reading
+from reelmill.stores.schema import now
 
 T = TypeVar("T")
 EVENT_TERMS = 250  # followed jobs in one query: SQLite takes expressions up to a depth of 1,000
@@ -24,6 +26,11 @@ class SqlReads:
 
     engine: Engine
     on_commit: Callable[[], None]
+
+    @reading
+    def clock(self, tx: Connection) -> datetime:
+        """Return the database's own time; works on an empty database too."""
+        return tx.execute(sa.select(now())).scalar_one()
 
     @reading
     def video(self, tx: Connection, video_id: str, tenant: str | None = None) -> Video:

@@ -31,7 +31,7 @@ from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcom
 from reelmill.stores import moves, rows
 from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
-from reelmill.stores.schema import jobs, leases, now, steps, videos
+from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
 CLAIM_TRIES = 4  # other claimers may have taken a job's first claim between our two looks
@@ -329,6 +329,17 @@ class SqlStore(SqlReads):
             case _:
                 row = moves.note(tx, row, [("step.released", brief)])
         return rows.to_job(moves.progress(tx, row))
+
+    @writing
+    def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
+        """Remove a video of the tenant with its jobs and all that hangs on them: rows that were only a trial."""
+        mine = sa.and_(videos.c.id == video_id, videos.c.tenant == tenant)
+        theirs = sa.select(jobs.c.id).where(jobs.c.video_id.in_(sa.select(videos.c.id).where(mine))).order_by(jobs.c.id)
+        ids = list(tx.execute(theirs.with_for_update()).scalars())
+        for table in (events, artifacts, attempts, steps):
+            tx.execute(sa.delete(table).where(table.c.job_id.in_(ids)))
+        tx.execute(sa.delete(jobs).where(jobs.c.id.in_(ids)))
+        tx.execute(sa.delete(videos).where(mine))
 
     # ── care ──────────────────────────────────────────────────────────────────────────────────
 
