@@ -26,8 +26,19 @@ DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "docs" / "reference
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 CODES = {kind.code: kind for kind in catalogue()}
-#: replies that go on for as long as the job does, or give a whole film
-STREAMS = {"/api/v1/jobs/{job_id}/events"}
+
+
+@SCHEMA.auth()
+class Key:
+    """The key that requests carry, as Schemathesis' own checks take it off and spoil it."""
+
+    secret = ""
+
+    def get(self, case: Any, context: Any) -> str:
+        return self.secret
+
+    def set(self, case: Any, data: str, context: Any) -> None:
+        case.headers = {**(case.headers or {}), "Authorization": f"Bearer {data}"}
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +72,14 @@ def test_an_operation_keeps_its_contract(client: Client, ids: dict[str, str], op
         for name in case.path_parameters or {}:
             if known and name in ids:
                 case.path_parameters[name] = ids[name]
-        reply = case.call(base_url=str(client.base_url), headers=dict(client.headers))
+        reply = case.call_and_validate(base_url=str(client.base_url))
         seen.append(reply.status_code)
-        case.validate_response(reply)
         if reply.status_code >= 400:
             told = Problem.model_validate_json(reply.content)
             assert reply.headers["content-type"] == ["application/problem+json"], reply.headers
             assert CODES[told.code].status_code == told.status == reply.status_code
             assert told.detail and told.remedy and told.correlation_id
 
+    Key.secret = client.key or ""
     attack()
     assert len(seen) >= min(CASES, 1) and max(seen) < 500
