@@ -32,6 +32,19 @@ class Settings(BaseSettings):
         description="How clients reach the server, e.g. `https://video.example`.",
     )
 
+    rate_limit: int = Field(
+        1200,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute for each key, and for each address without a valid one, in each process; "
+        "so many may also come at once. 0: no limit.",
+    )
+    trusted_proxies: str | None = Field(
+        None,
+        description="Addresses or networks of reverse proxies, with commas between: from these, `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed. Default: from none.",
+    )
+
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=0, le=256, description="Steps at a time in this process."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from anyio import to_thread
 from fastapi import APIRouter, Request
 
+from reelmill.api import idempotency
 from reelmill.api.access import Guarded, Platform, VideoId, Who, known_form, needs
 from reelmill.errors import (
     MediaRejected,
@@ -17,6 +18,7 @@ from reelmill.errors import (
     StorageUnavailable,
     TextDoesNotFit,
     TooManySteps,
+    TransitionRefused,
     UploadMismatch,
     UploadMissing,
 )
@@ -34,20 +36,25 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], route_class=Guard
 
 
 @router.post("/initiate", status_code=201)
-@needs("upload", ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
-def initiate_upload(app: Platform, who: Who, wanted: InitiateRequest) -> InitiateReply:
+@needs("upload", NotFound, TransitionRefused, ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
+def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateRequest) -> InitiateReply:
     """Announce a file and get the signed request that sends it; with `pipeline`, its job is made too and waits."""
-    begun = app.service.initiate(
-        who,
-        filename=wanted.filename,
-        size_bytes=wanted.size,
-        content_type=wanted.content_type,
-        sha256=wanted.sha256,
-        labels=wanted.labels,
-        pipeline=wanted.pipeline,
-        params=wanted.params,
-    )
-    assert begun.upload is not None, "a new video always wants its bytes"
+    if (video_id := idempotency.remembered(request)) is not None:
+        begun = app.service.upload(who, video_id)
+    else:
+        begun = app.service.initiate(
+            who,
+            filename=wanted.filename,
+            size_bytes=wanted.size,
+            content_type=wanted.content_type,
+            sha256=wanted.sha256,
+            labels=wanted.labels,
+            pipeline=wanted.pipeline,
+            params=wanted.params,
+        )
+        idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
+    if begun.upload is None:
+        raise TransitionRefused(f"The upload {begun.video.id} of this Idempotency-Key wants no bytes any more.")
     return InitiateReply(
         video_id=begun.video.id, job_id=begun.job.id if begun.job else None, upload=_shown(begun.upload)
     )
