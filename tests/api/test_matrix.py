@@ -1,6 +1,6 @@
 """Who may do what: every operation of a running server's OpenAPI document × every kind of caller.
 
-A new operation needs a row in `ROWS`: how to make what it is about, and a body that is good.
+A new operation needs a row in `ROWS`: the scope it needs, how to make what it is about, and a good body.
 """
 
 from __future__ import annotations
@@ -122,11 +122,13 @@ def key(world: World) -> Ids:
 
 @dataclass(frozen=True)
 class Row:
-    """How to call one operation so that it succeeds.
+    """Who may call one operation, and how it is called so that it succeeds.
 
+    scope: that it needs; written down here again, so that no slip opens an operation further.
     about: makes what it is about and returns the ids. body, query: given the ids. status: of success.
     """
 
+    scope: str
     about: Callable[[World], Ids] = nothing
     body: Callable[[Ids], Any] | None = None
     query: Callable[[Ids], dict[str, str]] | None = None
@@ -134,27 +136,27 @@ class Row:
 
 
 ROWS = {
-    "POST /api/v1/uploads/initiate": Row(body=lambda ids: FILE, status=201),
-    "GET /api/v1/uploads/{video_id}": Row(awaiting_video),
-    "POST /api/v1/uploads/complete": Row(sent_video, body=dict),
-    "GET /api/v1/videos": Row(),
-    "GET /api/v1/videos/{video_id}": Row(video),
-    "POST /api/v1/videos/analyze-duration": Row(video, body=dict),
-    "GET /api/v1/jobs": Row(video, query=dict),
-    "POST /api/v1/jobs": Row(video, body=lambda ids: {**ids, **JOB}, status=201),
-    "GET /api/v1/jobs/{job_id}": Row(ended_job),
-    "GET /api/v1/jobs/{job_id}/status": Row(ended_job),
-    "GET /api/v1/jobs/{job_id}/artifacts": Row(ended_job),
-    "GET /api/v1/jobs/{job_id}/download": Row(ended_job, status=307),
-    "GET /api/v1/jobs/{job_id}/events": Row(ended_job),
-    "POST /api/v1/jobs/{job_id}/cancel": Row(waiting_job),
-    "POST /api/v1/jobs/{job_id}/retry": Row(cancelled_job),
-    "GET /api/v1/pipelines": Row(),
-    "GET /api/v1/keys": Row(),
-    "POST /api/v1/keys": Row(body=lambda ids: {"name": "made", "scopes": ["upload"]}, status=201),
-    "POST /api/v1/keys/{key_id}/rotate": Row(key, body=lambda ids: {"overlap_s": 60}, status=201),
-    "DELETE /api/v1/keys/{key_id}": Row(key),
-    "GET /api/v1/audit": Row(key, query=lambda ids: {"target": ids["key_id"]}),
+    "POST /api/v1/uploads/initiate": Row("upload", body=lambda ids: FILE, status=201),
+    "GET /api/v1/uploads/{video_id}": Row("upload", awaiting_video),
+    "POST /api/v1/uploads/complete": Row("upload", sent_video, body=dict),
+    "GET /api/v1/videos": Row("jobs:read"),
+    "GET /api/v1/videos/{video_id}": Row("jobs:read", video),
+    "POST /api/v1/videos/analyze-duration": Row("jobs:read", video, body=dict),
+    "GET /api/v1/jobs": Row("jobs:read", video, query=dict),
+    "POST /api/v1/jobs": Row("jobs:write", video, body=lambda ids: {**ids, **JOB}, status=201),
+    "GET /api/v1/jobs/{job_id}": Row("jobs:read", ended_job),
+    "GET /api/v1/jobs/{job_id}/status": Row("jobs:read", ended_job),
+    "GET /api/v1/jobs/{job_id}/artifacts": Row("jobs:read", ended_job),
+    "GET /api/v1/jobs/{job_id}/download": Row("jobs:read", ended_job, status=307),
+    "GET /api/v1/jobs/{job_id}/events": Row("jobs:read", ended_job),
+    "POST /api/v1/jobs/{job_id}/cancel": Row("jobs:write", waiting_job),
+    "POST /api/v1/jobs/{job_id}/retry": Row("jobs:write", cancelled_job),
+    "GET /api/v1/pipelines": Row("jobs:read"),
+    "GET /api/v1/keys": Row("admin"),
+    "POST /api/v1/keys": Row("admin", body=lambda ids: {"name": "made", "scopes": ["upload"]}, status=201),
+    "POST /api/v1/keys/{key_id}/rotate": Row("admin", key, body=lambda ids: {"overlap_s": 60}, status=201),
+    "DELETE /api/v1/keys/{key_id}": Row("admin", key),
+    "GET /api/v1/audit": Row("admin", key, query=lambda ids: {"target": ids["key_id"]}),
 }
 
 OPERATIONS = pytest.mark.parametrize("operation", ROWS)
@@ -208,8 +210,8 @@ def scopes(world: World) -> dict[str, str]:
 def test_every_operation_has_a_row(scopes: dict[str, str]) -> None:
     missing = sorted(scopes.keys() - ROWS.keys() - PUBLIC)
     assert not missing, (
-        f"No row in tests/api/test_matrix.py for: {', '.join(missing)}. Add one to ROWS: a function that makes what "
-        "the operation is about and returns its ids, a good body, and the status of success."
+        f"No row in tests/api/test_matrix.py for: {', '.join(missing)}. Add one to ROWS: its scope, a function "
+        "that makes what it is about and returns the ids, a good body, and the status of success."
     )
     stale = sorted(ROWS.keys() - scopes.keys())
     assert not stale, f"ROWS in tests/api/test_matrix.py has operations that are gone: {', '.join(stale)}."
@@ -217,6 +219,7 @@ def test_every_operation_has_a_row(scopes: dict[str, str]) -> None:
 
 def test_every_operation_but_health_names_its_scope(world: World, scopes: dict[str, str]) -> None:
     assert {operation for operation, scope in scopes.items() if not scope} == PUBLIC
+    assert scopes == {**{operation: row.scope for operation, row in ROWS.items()}, **dict.fromkeys(PUBLIC, "")}
     assert set(scopes.values()) == {*SCOPES, ""}
     for path, item in world.nobody.get("/openapi.json").json()["paths"].items():
         for method, operation in item.items():
@@ -240,14 +243,14 @@ def test_no_route_hides_from_the_document(world: World, scopes: dict[str, str]) 
 
 
 @OPERATIONS
-def test_who_is_refused_changes_nothing(world: World, scopes: dict[str, str], operation: str) -> None:
+def test_who_is_refused_changes_nothing(world: World, operation: str) -> None:
     ids = ROWS[operation].about(world)
     before = world.state()
     assert told(send(world.nobody, operation, ids)) == (401, "key_missing")
     assert told(send(world.wrong, operation, ids)) == (401, "key_invalid")
     assert told(send(world.revoked, operation, ids)) == (401, "key_invalid")
     for scope in SCOPES:
-        if scope not in (scopes[operation], "admin"):
+        if scope not in (ROWS[operation].scope, "admin"):
             assert told(send(world.scoped[scope], operation, ids)) == (403, "scope_missing"), scope
     if not operation.startswith("GET "):
         for origin in (EVIL, "null"):
@@ -285,8 +288,8 @@ def seen(reply: httpx2.Response, ids: Ids) -> tuple[int, list[tuple[str, str]], 
 
 
 @OPERATIONS
-def test_the_scope_that_it_names_is_enough(world: World, scopes: dict[str, str], operation: str) -> None:
-    reply = send(world.scoped[scopes[operation]], operation, ROWS[operation].about(world))
+def test_the_scope_that_it_needs_is_enough(world: World, operation: str) -> None:
+    reply = send(world.scoped[ROWS[operation].scope], operation, ROWS[operation].about(world))
     assert reply.status_code == ROWS[operation].status, reply.text
 
 

@@ -263,6 +263,21 @@ def test_a_key_with_an_unknown_scope_is_refused(tmp_path: Path) -> None:
     assert json.loads(ran(tmp_path, "keys", "list", "--json")) == []
 
 
+@pytest.mark.parametrize("words", [["x" * 129], [""], ["x", "--tenant", ".."], ["x", "--tenant", "a/b"]])
+def test_a_key_with_a_name_that_cannot_be_kept_is_refused(tmp_path: Path, words: list[str]) -> None:
+    done = run(tmp_path, "keys", "create", *words, "--json")
+
+    assert (done.returncode, json.loads(done.stderr)["error"]["code"]) == (2, "request_invalid")
+
+
+@pytest.mark.parametrize("value", ["proxy.example", "10.0.0.1/8", "*", ""])
+def test_trusted_proxies_are_addresses(tmp_path: Path, value: str) -> None:
+    done = run(tmp_path, "serve", REELMILL_TRUSTED_PROXIES=value)
+
+    assert done.returncode == 2
+    assert f"REELMILL_TRUSTED_PROXIES={value!r}" in done.stderr and "10.0.0.1,192.168.0.0/24" in done.stderr
+
+
 def test_a_key_is_printed_as_json(tmp_path: Path) -> None:
     made = json.loads(ran(tmp_path, "keys", "create", "x", "--tenant", "acme", "--json"))
 

@@ -50,6 +50,7 @@ from reelmill.wiring import App
 SCOPES: tuple[Scope, ...] = ("upload", "jobs:read", "jobs:write", "admin")
 LARGEST_BODY = 1 << 20  #: bytes; videos go to their signed URLs
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)  #: it is a part of object keys
+LONGEST_NAME = 128
 SHOWN = 11  #: characters of a secret that are kept readable
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -72,11 +73,13 @@ def make_key(
 ) -> tuple[str, ApiKey]:
     """Make an API key; return its secret, which nobody can show again, and what is stored of it.
 
-    by: who is told of in the audit log. Raises RequestInvalid for an unknown scope or a tenant that is no name.
+    by: who is told of in the audit log. Raises RequestInvalid for an unknown scope, or a name that can't be kept.
     """
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
         raise RequestInvalid(f"Unknown scope {', '.join(sorted(unknown))!r}; there are: {', '.join(SCOPES)}.")
+    if not all(1 <= len(text) <= LONGEST_NAME for text in (name, subject or name)):
+        raise RequestInvalid(f"A key's name and subject have 1 to {LONGEST_NAME} characters.")
     if not TENANT.fullmatch(tenant):
         raise RequestInvalid(
             f"The tenant {tenant!r} must be 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first."
