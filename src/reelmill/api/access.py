@@ -210,7 +210,8 @@ async def _admit(request: Request) -> Identity:
     limits: Limits = request.app.state.limits
     now_s = time.monotonic()
     address = _address(request)
-    given = _secret(request) or _cookie(request)
+    secret = _secret(request)
+    given = secret if secret is not None else _cookie(request)
     name = _sha256(given) if given is not None else None
     if (name is None or not limits.keys.knows(name)) and limits.addresses.empty(address, now_s):
         _take(request, limits.addresses, address, now_s)
