@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Scope = Literal["upload", "jobs:read", "jobs:write", "admin"]
 JobStatusName = Literal["awaiting_upload", "queued", "running", "completed", "failed", "cancelled"]
@@ -75,11 +75,17 @@ class InitiateRequest(Request):
     )
     pipeline: PipelineName | None = Field(None, description="What to run once the file has arrived.")
     params: dict[str, Any] | None = Field(None, description="The pipeline's parameters; see GET /pipelines.")
+    multipart: bool = Field(False, description="Send it in parts, which can be parallel and resumed.")
+    part_size: int | None = Field(
+        None, strict=True, ge=1, le=LARGEST_INTEGER, description="Bytes of each part but the last; ours by default."
+    )
 
     @model_validator(mode="after")
-    def _params_have_a_pipeline(self) -> InitiateRequest:
+    def _hang_together(self) -> InitiateRequest:
         if self.params is not None and self.pipeline is None:
             raise ValueError("params are given, but no pipeline that would take them")
+        if self.part_size is not None and not self.multipart:
+            raise ValueError("a part_size is given, but not `multipart`")
         return self
 
 
@@ -92,10 +98,66 @@ class Upload(Reply):
     expires_at: datetime
 
 
+class PartsUpload(Reply):
+    """An upload in parts: have each signed by POST /uploads/{video_id}/parts, and send it."""
+
+    part_size: int = Field(description="Bytes of each part but the last.")
+    part_count: int
+    expires_at: datetime = Field(description="Until when the upload must be completed.")
+
+
 class InitiateReply(Reply):
     video_id: str
     job_id: str | None = Field(description="The job that waits for the upload; null without `pipeline`.")
-    upload: Upload
+    upload: Upload | PartsUpload
+
+
+class WantedPart(Request):
+    number: int = Field(strict=True, ge=1, le=10_000, description="1 … part_count.")
+    sha256: Sha256 | None = Field(None, description="Its SHA-256 in hex; then storage takes exactly this part.")
+
+
+class PartsRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"parts": [{"number": 1}, {"number": 2}]}]})
+
+    parts: list[WantedPart] = Field(min_length=1, max_length=100)
+
+
+class SignedPart(Upload):
+    """The request that sends one part, exactly as it stands."""
+
+    number: int
+    size: int = Field(description="Bytes of this part.")
+
+
+class PartsReply(Reply):
+    parts: list[SignedPart]
+
+
+class ArrivedPart(Reply):
+    number: int
+    size: int
+    sha256: str | None = Field(description="In hex, when the storage has verified it.")
+
+
+class SignRequest(Request):
+    """One S3 operation that a browser's uploader (Uppy's `signRequest`) is about to send."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"method": "PUT", "key": "film.mp4"}]})
+
+    method: Literal["GET", "PUT", "POST", "DELETE"]
+    key: str = Field("", max_length=1024, description="The uploader's own idea; the reply has the real one.")
+    content_type: str | None = Field(None, max_length=255, validation_alias=AliasChoices("contentType", "content_type"))
+    upload_id: str | None = Field(
+        None, max_length=2048, pattern=r"^[\x21-\x7e]+$", validation_alias=AliasChoices("uploadId", "upload_id")
+    )
+    part_number: int | None = Field(None, ge=1, le=10_000, validation_alias=AliasChoices("partNumber", "part_number"))
+
+
+class SignReply(Reply):
+    url: str
+    key: str
+    headers: dict[str, str]
 
 
 class CompleteRequest(Request):
@@ -120,8 +182,11 @@ class UploadReply(Reply):
     job_id: str | None
     upload_status: UploadStatusName
     size: int = Field(description="Announced bytes.")
-    arrived_bytes: int | None = Field(description="Bytes in storage; null while there is no object.")
-    upload: Upload | None
+    arrived_bytes: int | None = Field(description="Bytes in storage; null while there is nothing.")
+    part_size: int | None = Field(description="Bytes of each part but the last; null of a single PUT.")
+    part_count: int | None
+    parts: list[ArrivedPart] = Field(description="Those that have arrived whole.")
+    upload: Upload | None = Field(description="A fresh PUT; null of an upload in parts.")
     upload_expires_at: datetime = Field(description="Until when the upload must be completed.")
 
 
@@ -508,6 +573,7 @@ class Problem(Reply):
     remedy: str
     correlation_id: str = Field(description="Also in the header X-Request-Id and in the server's log.")
     errors: list[FieldError] | None = Field(None, description="With request_invalid and params_invalid: each fault.")
+    missing_parts: list[int] | None = Field(None, description="With upload_missing of an upload in parts: up to 100.")
 
 
 class HealthReply(Reply):

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     put_ttl_s: int = Field(900, ge=1, le=604_800, description="Life of a signed upload URL, in seconds.")
     get_ttl_s: int = Field(3600, ge=1, le=604_800, description="Life of a signed download URL, in seconds.")
     max_upload_bytes: int = Field(100 * GB, ge=1, description="Largest source, in bytes.")
+    part_bytes: int = Field(
+        16 << 20, ge=1 << 20, le=5 * GB, description="Size of the parts in which large uploads are sent, in bytes."
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")

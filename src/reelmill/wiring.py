@@ -112,6 +112,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             put_ttl_s=settings.put_ttl_s,
             get_ttl_s=settings.get_ttl_s,
             max_upload_bytes=settings.max_upload_bytes,
+            part_bytes=settings.part_bytes,
         ),
     )
     runner = Runner(
@@ -139,6 +140,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         objects=objects,
         dispatcher=dispatcher,
         advance=service.advance,
+        drop_parts=service.parts.drop,
         policy=SweepPolicy(
             sweep_s=settings.sweep_s, max_crashes=settings.max_crashes, rings=max(2, 2 * settings.workers)
         ),

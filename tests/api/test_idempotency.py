@@ -55,6 +55,19 @@ def test_a_replayed_initiate_signs_afresh_for_no_signed_url_is_stored(
     assert ended["code"] == "transition_refused" and first["video_id"] in ended["detail"]
 
 
+def test_a_replay_signs_parts_and_operations_afresh(client: Client, server: Running, film: Path) -> None:
+    about = {"filename": film.name, "size": film.stat().st_size, "content_type": "video/mp4", "multipart": True}
+    headers = key()
+    begun, again = (client.call("POST", "/uploads/initiate", 201, json=about, headers=headers) for _ in range(2))
+    assert begun == again and begun["upload"]["part_count"] == 1
+    parts, headers = f"/uploads/{begun['video_id']}/parts", key()
+    for _ in range(2):
+        (part,) = client.call("POST", parts, json={"parts": [{"number": 1}]}, headers=headers)["parts"]
+        assert client.put(part, film.read_bytes()).status_code == 200
+    with server.app.store.engine.connect() as connection:
+        assert "signature" not in str(connection.execute(sa.select(requests)).all())
+
+
 def test_another_body_under_the_same_key_is_refused(client: Client) -> None:
     headers = key()
     client.call("POST", "/uploads/initiate", 201, json=ABOUT, headers=headers)

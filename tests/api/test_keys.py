@@ -215,6 +215,16 @@ def test_the_audit_log_is_paged_and_filtered(connect: Connect) -> None:
     assert boss.call("GET", "/audit", 400, params={"cursor": "x"})["code"] == "cursor_invalid"
 
 
+def test_an_upload_that_is_given_up_is_noted_once(connect: Connect) -> None:
+    there = connect("admin", tenant="aborting")
+    about = {"filename": "a.mp4", "size": 9, "content_type": "video/mp4"}
+    video_id = there.call("POST", "/uploads/initiate", 201, json=about)["video_id"]
+    for _ in range(2):
+        there.call("DELETE", f"/uploads/{video_id}")
+    (entry,) = there.call("GET", "/audit", params={"target": video_id})["items"]
+    assert (entry["action"], entry["actor"], entry["data"]) == ("upload.abort", "tests", {})
+
+
 def test_another_tenants_actions_are_not_in_it(connect: Connect) -> None:
     made = make(connect("admin", tenant="discreet"))
     assert made["id"] not in connect("admin", tenant="curious").get("/api/v1/audit?limit=200").text

@@ -93,6 +93,10 @@ def awaiting_video(world: World) -> Ids:
     return {"video_id": world.admin.initiate(world.film)["video_id"]}
 
 
+def awaiting_parts(world: World) -> Ids:
+    return {"video_id": world.admin.initiate(world.film, multipart=True)["video_id"]}
+
+
 def sent_video(world: World) -> Ids:
     begun = world.admin.initiate(world.film)
     assert world.admin.put(begun["upload"], world.film.read_bytes()).status_code == 200
@@ -138,6 +142,9 @@ class Row:
 ROWS = {
     "POST /api/v1/uploads/initiate": Row("upload", body=lambda ids: FILE, status=201),
     "GET /api/v1/uploads/{video_id}": Row("upload", awaiting_video),
+    "DELETE /api/v1/uploads/{video_id}": Row("upload", awaiting_video),
+    "POST /api/v1/uploads/{video_id}/parts": Row("upload", awaiting_parts, body=lambda ids: {"parts": [{"number": 1}]}),
+    "POST /api/v1/uploads/{video_id}/sign": Row("upload", awaiting_video, body=lambda ids: {"method": "PUT"}),
     "POST /api/v1/uploads/complete": Row("upload", sent_video, body=dict),
     "GET /api/v1/videos": Row("jobs:read"),
     "GET /api/v1/videos/{video_id}": Row("jobs:read", video),

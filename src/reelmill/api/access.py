@@ -401,8 +401,16 @@ def caller(request: Request) -> Caller:
     )
 
 
-Platform = Annotated[App, Depends(platform)]
-Who = Annotated[Caller, Depends(caller)]
+async def _platform(request: Request) -> App:
+    return platform(request)  # async: what isn't would take the way through a thread
+
+
+async def _caller(request: Request) -> Caller:
+    return caller(request)
+
+
+Platform = Annotated[App, Depends(_platform)]
+Who = Annotated[Caller, Depends(_caller)]
 
 
 def known_form(noun: str) -> Callable[[str], str]:

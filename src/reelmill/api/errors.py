@@ -63,6 +63,7 @@ def problem(request: Request, error: ReelmillError) -> JSONResponse:
         remedy=kind.remedy,
         correlation_id=request.state.correlation_id,
         errors=error.extra.get("errors"),
+        missing_parts=error.extra.get("missing_parts"),
     )
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True),

@@ -7,10 +7,12 @@ Bodies are hashed, written and read in threads, 1 MiB at a time; the event loop 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -22,7 +24,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from reelmill.errors import BodyMismatch, RangeUnsatisfiable
 from reelmill.jobs.model import ObjectInfo
-from reelmill.objects.folder import BLOCK, FolderStore, Grant, Incoming, Reading, clean_filename
+from reelmill.objects.files import BLOCK, Reading
+from reelmill.objects.folder import FolderStore, Grant, clean_filename
 
 IDLE_S = 120.0  #: a body that brings nothing for so long is given up
 LARGEST = 1 << 50  #: bytes; the signed size is the limit, not the one for API requests
@@ -32,6 +35,19 @@ EXPOSED = "ETag, Accept-Ranges, Content-Range, Content-Length, Content-Dispositi
 
 # Nothing in a stored file may run or load anything; but a film or picture opened by its URL plays in the browser.
 POLICY = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+
+
+T = TypeVar("T", covariant=True)
+
+
+class Taking(Protocol[T]):
+    """An object or a part being taken in."""
+
+    def write(self, block: bytes | bytearray) -> None: ...
+
+    def commit(self) -> T: ...
+
+    def abort(self) -> None: ...
 
 
 class SignedRoute(APIRoute):
@@ -87,6 +103,12 @@ def router(store: FolderStore) -> APIRouter:
     async def put(key: str, request: Request) -> Response:
         grant = store.verify("PUT", key, request.query_params.multi_items())
         _check_headers(grant, request.headers)
+        if grant.upload is not None and grant.part is not None:
+            taking = functools.partial(
+                store.begin_part, key, grant.upload, grant.part, size_bytes=grant.size_bytes, sha256=grant.sha256
+            )
+            part = await _taken(request, await asyncio.to_thread(taking))
+            return JSONResponse({"size": part.size_bytes, "sha256": part.sha256}, headers={"ETag": part.etag})
         incoming = await asyncio.to_thread(
             store.begin_put,
             key,
@@ -94,11 +116,7 @@ def router(store: FolderStore) -> APIRouter:
             content_type=grant.content_type,
             sha256=grant.sha256,
         )
-        try:
-            await _receive(request, incoming)
-            info = await asyncio.to_thread(incoming.commit)
-        finally:
-            await asyncio.shield(asyncio.to_thread(incoming.abort))
+        info = await _taken(request, incoming)
         return JSONResponse({"size": info.size_bytes, "sha256": info.sha256}, headers={"ETag": info.etag})
 
     @routes.api_route("/objects/{key:path}", methods=["GET", "HEAD"])
@@ -138,14 +156,23 @@ def _check_headers(grant: Grant, headers: Headers) -> None:
     if length is not None and length != str(grant.size_bytes):
         raise BodyMismatch(f"Content-Length is {length}, the URL was signed for {grant.size_bytes}")
     content_type = headers.get("content-type", "")
-    if content_type != grant.content_type:
+    if grant.part is None and content_type != grant.content_type:
         raise BodyMismatch(f"Content-Type is {content_type!r}, the URL was signed for {grant.content_type!r}")
     checksum = headers.get("x-checksum-sha256", grant.sha256)
     if grant.sha256 is not None and checksum != grant.sha256:
         raise BodyMismatch("x-checksum-sha256 isn't the checksum that the URL was signed for")
 
 
-async def _receive(request: Request, incoming: Incoming) -> None:
+async def _taken(request: Request, incoming: Taking[T]) -> T:
+    """Take the body in, whole or not at all."""
+    try:
+        await _receive(request, incoming)
+        return await asyncio.to_thread(incoming.commit)
+    finally:
+        await asyncio.shield(asyncio.to_thread(incoming.abort))
+
+
+async def _receive(request: Request, incoming: Taking[T]) -> None:
     """Write the body in blocks of 1 MiB or a little more. Raises BodyMismatch when it breaks off or stalls."""
     block = bytearray()
     loop = asyncio.get_running_loop()

@@ -22,12 +22,21 @@ from reelmill.errors import (
     UploadMismatch,
     UploadMissing,
 )
+from reelmill.jobs.lifecycle import UploadStatus
 from reelmill.jobs.model import SignedRequest
+from reelmill.jobs.multipart import OPEN_UPLOADS, part_count
 from reelmill.schemas import (
+    ArrivedPart,
     CompleteRequest,
     InitiateReply,
     InitiateRequest,
     JobCreatedResponse,
+    PartsReply,
+    PartsRequest,
+    PartsUpload,
+    SignedPart,
+    SignReply,
+    SignRequest,
     Upload,
     UploadReply,
 )
@@ -51,39 +60,89 @@ def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateR
             labels=wanted.labels,
             pipeline=wanted.pipeline,
             params=wanted.params,
+            multipart=wanted.multipart,
+            part_size=wanted.part_size,
         )
         idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
-    if begun.upload is None:
-        raise TransitionRefused(f"The upload {begun.video.id} of this Idempotency-Key wants no bytes any more.")
+    video = begun.video
+    if video.upload_status not in OPEN_UPLOADS:
+        raise TransitionRefused(f"The upload {video.id} of this Idempotency-Key wants no bytes any more.")
     return InitiateReply(
-        video_id=begun.video.id, job_id=begun.job.id if begun.job else None, upload=_shown(begun.upload)
+        video_id=video.id,
+        job_id=begun.job.id if begun.job else None,
+        upload=_shown(begun.upload)
+        if begun.upload is not None
+        else PartsUpload(
+            part_size=video.part_size or video.size_bytes,
+            part_count=part_count(video),
+            expires_at=video.upload_expires_at,
+        ),
     )
 
 
 @router.get("/{video_id}")
 @needs("upload", NotFound, StorageDenied, StorageUnavailable)
 def get_upload(app: Platform, who: Who, video_id: VideoId) -> UploadReply:
-    """See where an upload stands; while bytes are wanted, a fresh URL comes with it."""
+    """See where an upload stands: a fresh URL while bytes are wanted, or which parts have arrived."""
     there = app.service.upload(who, video_id)
+    video = there.video
     try:
-        arrived: int | None = app.objects.head(there.video.key).size_bytes
+        arrived: int | None = app.objects.head(video.key).size_bytes
     except ObjectMissing:
-        arrived = None
+        arrived = sum(part.size_bytes for part in there.parts) or None
     return UploadReply(
         video_id=video_id,
         job_id=there.job.id if there.job else None,
-        upload_status=there.video.upload_status.value,
-        size=there.video.size_bytes,
+        upload_status=video.upload_status.value,
+        size=video.size_bytes,
         arrived_bytes=arrived,
+        part_size=video.part_size,
+        part_count=part_count(video) if video.part_size else None,
+        parts=[ArrivedPart(number=part.number, size=part.size_bytes, sha256=part.sha256) for part in there.parts],
         upload=_shown(there.upload) if there.upload else None,
-        upload_expires_at=there.video.upload_expires_at,
+        upload_expires_at=video.upload_expires_at,
     )
+
+
+@router.post("/{video_id}/parts")
+@needs("upload", NotFound, TransitionRefused, StorageDenied, StorageUnavailable)
+def sign_parts(request: Request, app: Platform, who: Who, video_id: VideoId, wanted: PartsRequest) -> PartsReply:
+    """Get the signed requests that send these parts; a part may be signed and sent again."""
+    signed = app.service.sign_parts(who, video_id, {part.number: part.sha256 for part in wanted.parts})
+    parts = [
+        SignedPart(number=part.number, size=part.size_bytes, **_shown(part.request).model_dump()) for part in signed
+    ]
+    idempotency.remember(request, video_id)
+    return PartsReply(parts=parts)
+
+
+@router.post("/{video_id}/sign")
+@needs("upload", NotFound, TransitionRefused, StorageDenied, StorageUnavailable)
+def sign_operation(request: Request, app: Platform, who: Who, video_id: VideoId, wanted: SignRequest) -> SignReply:
+    """Sign one S3 operation for a browser's uploader: the body is what Uppy's `signRequest` is called with."""
+    video, signed = app.service.sign_operation(
+        who, video_id, wanted.method, multipart_id=wanted.upload_id, number=wanted.part_number
+    )
+    idempotency.remember(request, video_id)
+    return SignReply(url=signed.url, key=video.key, headers=dict(signed.headers))
+
+
+@router.delete("/{video_id}")
+@needs("upload", NotFound, TransitionRefused, StorageDenied, StorageUnavailable)
+def abort_upload(app: Platform, who: Who, video_id: VideoId) -> UploadReply:
+    """Give an upload up: its waiting job is cancelled, and what has arrived is removed. Repeating changes nothing."""
+    before = app.store.video(video_id, who.tenant).upload_status
+    app.service.abort_upload(who, video_id)
+    if before is not UploadStatus.ABORTED:
+        app.access.audit(who, action="upload.abort", target=video_id)
+    return get_upload(app, who, video_id)
 
 
 @router.post("/complete")
 @needs(
     "upload",
     NotFound,
+    TransitionRefused,
     UploadMissing,
     UploadMismatch,
     NotAVideo,

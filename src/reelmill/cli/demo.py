@@ -93,8 +93,11 @@ def process(
     client: Client, source: Path, params: dict[str, Any], out: Path, say: Any, *, as_json: bool
 ) -> tuple[list[ArtifactReply], dict[str, Any]]:
     """Do what any client does; return the artifacts, fetched into `out`, and what a dry run had promised."""
+    from reelmill.schemas import Upload
+
     say(f"Uploading {shown(source.name)} ({size_text(source.stat().st_size)}) by a signed PUT …")
     begun = client.initiate(source, sha256=sha256_of(source), pipeline="clips", params=params)
+    assert isinstance(begun.upload, Upload), "a single PUT"
     client.put(begun.upload, source)
     done = client.complete(begun.video_id)
     assert done.job_id is not None, "a pipeline was named"

@@ -330,16 +330,12 @@ class AccessStore(Protocol):
         """Return the key with this hash of its secret, unless it has stopped."""
         ...
 
-    def keys(self, tenant: str | None = None) -> list[ApiKey]:
-        """Return all keys, oldest first, those that have stopped too."""
-        ...
+    def keys(self, tenant: str | None = None) -> list[ApiKey]: ...
 
     def rotate_key(
         self, key_id: str, fresh: FreshSecret, overlap_s: int, tenant: str | None = None, by: Caller = OPERATOR
     ) -> tuple[ApiKey, ApiKey]:
-        """Make a key like this one, which stops in `overlap_s` seconds; return the new and the old. Of many at once
-        one succeeds. Raises NotFound, KeyRevoked for one that was rotated or revoked before.
-        """
+        """End a key in `overlap_s` seconds, once; return its successor, and it. Raises NotFound, KeyRevoked."""
         ...
 
     def revoke_key(self, key_id: str, tenant: str | None = None, by: Caller = OPERATOR) -> ApiKey:
@@ -435,6 +431,25 @@ class ObjectStore(Protocol):
         """Return a PUT that stores exactly this part; sent again, it replaces the part. number: 1 … part_count.
 
         May not touch the network, so it may succeed for an upload that is gone; the PUT is refused then.
+        """
+        ...
+
+    def sign_operation(
+        self,
+        method: str,
+        key: str,
+        *,
+        multipart_id: str | None,
+        number: int | None,
+        size_bytes: int,
+        content_type: str,
+        expires_s: int = 900,
+    ) -> SignedRequest:
+        """Return one request of S3's own protocol, as browsers' uploaders send them (Uppy's `signRequest`).
+
+        PUT: the object, or a part when `multipart_id` and `number` are given. POST: begin an upload in parts, or
+        complete it. GET: list its parts. DELETE: abort it. size_bytes, content_type: of the whole object.
+        Raises RequestInvalid for any other, and for all but the plain PUT when the storage doesn't speak S3.
         """
         ...
 

@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 
 from reelmill.errors import (
     MediaRejected,
+    NotFound,
     NotReady,
-    ObjectMissing,
     ParamsInvalid,
     PipelineUnknown,
     ReelmillError,
@@ -25,14 +25,14 @@ from reelmill.errors import (
     TooManySteps,
     TransitionRefused,
     UploadMismatch,
-    UploadMissing,
     UploadNeeded,
     UploadProblem,
 )
 from reelmill.jobs.keys import source_key
 from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import Artifact, Job, Json, Located, SignedRequest, Video
+from reelmill.jobs.model import Artifact, Job, Json, Located, SignedRequest, StoredPart, Video
 from reelmill.jobs.model import Caller as Caller
+from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
 from reelmill.jobs.ports import (
     Dispatcher,
     Failure,
@@ -58,15 +58,17 @@ class Policy:
     put_ttl_s: int = 900
     get_ttl_s: int = 3600
     max_upload_bytes: int = 100 << 30
+    part_bytes: int = 16 << 20  #: of a part, unless the upload asks for another size or has too many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Initiated:
-    """A video that awaits its bytes; `upload` is None once they were verified."""
+    """A video that awaits its bytes; `upload` is None once they were verified, and of an upload in parts."""
 
     video: Video
     job: Job | None
     upload: SignedRequest | None
+    parts: tuple[StoredPart, ...] = ()  #: that have arrived
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class Service:
         self.probe = probe
         self.policy = policy
         self.on_cancel: Callable[[], None] = lambda: None  #: called after a cancel, for workers of this process
+        self.parts = Parts(store, objects, part_bytes=policy.part_bytes, upload_ttl_s=policy.upload_ttl_s)
         self._completing = _KeyedLock()
 
     # ── uploads ───────────────────────────────────────────────────────────────────────────────
@@ -114,11 +117,14 @@ class Service:
         labels: Mapping[str, str] | None = None,
         pipeline: str | None = None,
         params: Json | None = None,
+        multipart: bool = False,
+        part_size: int | None = None,
     ) -> Initiated:
         """Make a video and, with `pipeline`, its job in `awaiting_upload`; sign the PUT for its bytes.
 
         filename: 1–255 characters that are no path; shown, never used. size_bytes: 1 … max_upload_bytes.
-        sha256: hex; binds the PUT. Raises RequestInvalid, ParamsInvalid.
+        sha256: hex; binds the PUT, and is compared at complete. multipart: send it by `sign_parts` instead, in parts
+        of `part_size` bytes. Raises RequestInvalid, ParamsInvalid.
         """
         if not NAME.fullmatch(filename) or filename in {".", ".."}:
             raise RequestInvalid(NAME_RULE, errors=[{"field": "filename", "message": NAME_RULE}])
@@ -126,6 +132,10 @@ class Service:
             raise RequestInvalid(
                 f"size is {size_bytes} bytes; it must be between 1 and {self.policy.max_upload_bytes}."
             )
+        parts = self.parts.size(size_bytes, part_size) if multipart else None
+        if parts is None and size_bytes > self.objects.limits.put_bytes:
+            told = f"multipart: more than {self.objects.limits.put_bytes} bytes must be sent in parts."
+            raise RequestInvalid(told, errors=[{"field": "multipart", "message": "it must be true for this size"}])
         video_id = str(uuid.uuid4())
         video = NewVideo(
             id=video_id,
@@ -138,21 +148,66 @@ class Service:
             key=source_key(caller.tenant, video_id),
             labels=dict(labels or {}),
             upload_ttl_s=self.policy.upload_ttl_s,
+            part_size=parts,
         )
         job = None
         if pipeline is not None:
             chosen = self.pipeline(pipeline)
             job = self._new_job(caller, video_id, chosen, self.checked(chosen, params or {}))
-        upload = self._sign_put(video)  # first: what the object store won't sign leaves no video behind
+        # First: what the object store won't sign leaves no video behind. Parts begin when the first is signed.
+        upload = self._sign_put(video) if parts is None else None
         made, waiting = self.store.add_video(video, job)
         return Initiated(video=made, job=waiting, upload=upload)
 
     def upload(self, caller: Caller, video_id: str) -> Initiated:
-        """Return where an upload stands, with a fresh URL while bytes are still wanted."""
+        """Return where an upload stands: a fresh URL while bytes are still wanted, or the parts that have arrived."""
+        video, job = self._own(caller, video_id)
+        if video.upload_status not in OPEN_UPLOADS:
+            return Initiated(video=video, job=job, upload=None)
+        if video.part_size is None:
+            return Initiated(video=video, job=job, upload=self._sign_put(video))
+        return Initiated(video=video, job=job, upload=None, parts=tuple(self.parts.arrived(video)))
+
+    def sign_parts(self, caller: Caller, video_id: str, wanted: Mapping[int, str | None]) -> list[PartRequest]:
+        """Return the requests that send these parts; see `Parts.sign`. Raises NotFound, too."""
+        video = self.store.video(video_id, caller.tenant)
+        return self.parts.sign(video, wanted, expires_s=self.policy.put_ttl_s)
+
+    def sign_operation(
+        self, caller: Caller, video_id: str, method: str, *, multipart_id: str | None = None, number: int | None = None
+    ) -> tuple[Video, SignedRequest]:
+        """Return one request of S3's own protocol for this upload's key; see `ObjectStore.sign_operation`.
+
+        Raises NotFound, RequestInvalid, TransitionRefused once the bytes aren't wanted any more.
+        """
+        video = self.store.video(video_id, caller.tenant)
+        if video.upload_status not in OPEN_UPLOADS:
+            raise TransitionRefused(f"The upload is {video.upload_status}: it wants no bytes.")
+        if method == "DELETE" and multipart_id is None:
+            raise RequestInvalid("An uploader may not delete objects; DELETE /uploads/{video_id} gives an upload up.")
+        request = self.objects.sign_operation(
+            method,
+            video.key,
+            multipart_id=multipart_id,
+            number=number,
+            size_bytes=video.size_bytes,
+            content_type=video.content_type,
+            expires_s=self.policy.put_ttl_s,
+        )
+        if multipart_id is not None and method == "PUT":
+            self.parts.adopt(video, multipart_id)
+        return video, request
+
+    def abort_upload(self, caller: Caller, video_id: str) -> Initiated:
+        """Give an upload up: its waiting job is cancelled and what has arrived is removed. Repeatable.
+
+        Raises NotFound, TransitionRefused once it was completed or rejected, StorageProblem.
+        """
         self.store.video(video_id, caller.tenant)
-        video, job = self.store.video_and_job(video_id)
-        wanted = video.upload_status in (UploadStatus.AWAITING, UploadStatus.EXPIRED)
-        return Initiated(video=video, job=job, upload=self._sign_put(video) if wanted else None)
+        video, job = self.store.abort_upload(video_id)
+        self.parts.drop(video)
+        self.objects.delete(video.key)
+        return Initiated(video=video, job=job, upload=None)
 
     def complete(self, caller: Caller, video_id: str) -> Completed:
         """Verify that the object is there, is the announced one and is a video; then queue the waiting job.
@@ -160,13 +215,17 @@ class Service:
         Idempotent, and safe to call ten times at once. Raises UploadMissing, UploadMismatch, NotAVideo,
         MediaRejected, ParamsInvalid (the video stays, its job has failed), or StorageProblem (nothing changed).
         """
-        self.store.video(video_id, caller.tenant)
+        video, driver = self._own(caller, video_id)
+        if video.upload_status is UploadStatus.UPLOADED:
+            return Completed(video=video, job=driver, already=True, message=ALREADY)
         with self._completing(video_id):
             video, driver = self.store.video_and_job(video_id)
             if video.upload_status is UploadStatus.UPLOADED:
                 return Completed(video=video, job=driver, already=True, message=ALREADY)
             if video.upload_status is UploadStatus.REJECTED:
                 raise _rejected(driver)
+            if video.upload_status is UploadStatus.ABORTED:
+                raise TransitionRefused("The upload was aborted; start a new one.")
             job = driver if driver is not None and _takes_upload(driver) else None
             try:
                 source = self._verified(video)
@@ -175,12 +234,16 @@ class Service:
                 raise
             return self._record_upload(video, job, source)
 
+    def _own(self, caller: Caller, video_id: str) -> tuple[Video, Job | None]:
+        """Return a video and its driver. Raises NotFound, the same for another tenant's as for an unknown one."""
+        video, job = self.store.video_and_job(video_id)
+        if video.tenant != caller.tenant:
+            raise NotFound(f"There is no video {video_id}.")
+        return video, job
+
     def _verified(self, video: Video) -> Json:
         """Return the probe of an object that is what was announced. Raises UploadProblem, StorageProblem."""
-        try:
-            there = self.objects.head(video.key)
-        except ObjectMissing as missing:
-            raise UploadMissing from missing
+        there = self.parts.joined(video)
         if there.size_bytes != video.size_bytes:
             raise UploadMismatch(f"{video.size_bytes} bytes were announced, {there.size_bytes} arrived.")
         sha256 = there.sha256
@@ -225,6 +288,7 @@ class Service:
             self.store.reject_upload(video.id, job.id if job else None, Failure(problem.code, problem.detail), status)
             if final or isinstance(problem, UploadMismatch):
                 self.objects.delete(video.key)  # so that the right file can be PUT, or no rubbish stays
+                self.parts.drop(video)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,7 @@ import structlog
 
 from reelmill.errors import DatabaseUnavailable, StorageProblem
 from reelmill.jobs.keys import output_prefix, run_of
-from reelmill.jobs.model import Job
+from reelmill.jobs.model import Job, Video
 from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, ObjectStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.sweeper")
@@ -41,6 +41,7 @@ class Sweeper:
         objects: ObjectStore,
         dispatcher: Dispatcher,
         advance: Callable[[Job], None],
+        drop_parts: Callable[[Video], None],
         policy: SweepPolicy,
         holder: str,
     ) -> None:
@@ -49,6 +50,7 @@ class Sweeper:
         self.objects = objects
         self.dispatcher = dispatcher
         self.advance = advance
+        self.drop_parts = drop_parts
         self.policy = policy
         self.holder = holder
         self._purged_at = 0.0
@@ -88,6 +90,9 @@ class Sweeper:
             self.dispatcher.ring(len(rung))
         for job in self.store.expire_uploads():
             log.info("upload expired", job_id=job.id)
+        for video in self.store.left_multiparts():
+            self.drop_parts(video)
+            log.info("parts of an ended upload dropped", video_id=video.id)
         for job in self.store.unswept():
             self.sweep_outputs(job)
         if time.monotonic() - self._purged_at > PURGE_EVERY_S:

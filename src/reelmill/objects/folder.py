@@ -3,6 +3,7 @@
     root/objects/<key>       the bytes; a file appears here whole, by one rename
     root/meta/<key>.json     content type, SHA-256, and which bytes they belong to
     root/incoming/           files being written; leftovers are purged
+    root/multipart/          uploads in parts (`parts.py`)
     root/locks/              one advisory lock for each 256th of the keys
 
 *Invariant*: what lies under `objects/` is whole, synced and checked. The meta file is written before the
@@ -25,7 +26,6 @@ import os
 import re
 import secrets
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ from reelmill.errors import (
     SettingInvalid,
     SignatureExpired,
     SignatureInvalid,
-    StorageDenied,
     StorageUnavailable,
 )
-from reelmill.jobs.model import Located, ObjectInfo, SignedRequest
+from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
+from reelmill.objects.files import BLOCK, Incoming, Reading, seal, storage
+from reelmill.objects.parts import About, IncomingPart, PartsFolder
 
-BLOCK = 1 << 20  #: bytes read or written at once
 SECRET_BYTES = 32
 OCTETS = "application/octet-stream"
 
@@ -55,7 +55,7 @@ _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]{1,200}"  # with `.json` still a l
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?: *; *[\w.+-]+=(?:[\w.+,-]+|\"[\w .+,-]*\"))*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SIGNED = ("expires", "size", "type", "sha256", "part", "filename", "response_type")
+_SIGNED = ("expires", "size", "type", "sha256", "upload", "part", "filename", "response_type")
 _BIDI = {ord(c): "_" for c in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -69,6 +69,8 @@ class Grant:
     size_bytes: int = 0
     content_type: str = OCTETS
     sha256: str | None = None
+    upload: str | None = None  #: the id of an upload in parts
+    part: int | None = None
     filename: str | None = None
     response_type: str | None = None
 
@@ -79,7 +81,7 @@ def load_secret(path: Path) -> bytes:
     Processes that start at once get the same: the file is filled under a lock, and never read half.
     Raises SettingInvalid when the file is too short or readable by everybody, StorageDenied, StorageUnavailable.
     """
-    with _storage(f"the secret file {path}", writing=True):
+    with storage(f"the secret file {path}", writing=True):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -122,12 +124,72 @@ class FolderStore:
         self._secret = secret
         self._base_url = base_url
         self._clock = clock
-        with _storage(f"the folder {root}", writing=True):
+        with storage(f"the folder {root}", writing=True):
             root.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._root = root.resolve(strict=True)
-            for name in ("objects", "meta", "incoming", "locks"):
+            for name in ("objects", "meta", "incoming", "multipart", "locks"):
                 with self._folder(name, (), make=True):
                     pass
+        self._parts = PartsFolder(self._root / "multipart", self)
+
+    limits = UploadLimits(put_bytes=1 << 50, part_min_bytes=1 << 20, part_max_bytes=5 << 30, part_count=10_000)
+
+    def capabilities(self) -> Capabilities:
+        """Return what our own routes do (`api/objects.py`): everything."""
+        return Capabilities(
+            binds_size=True, binds_checksum=True, writes_once=True, multipart=True, part_checksums=True, ranges=True
+        )
+
+    # uploads in parts
+    def begin_multipart(self, key: str, *, size_bytes: int, part_size: int, content_type: str) -> str:
+        _parts(key)
+        return self._parts.begin(About(key, size_bytes, part_size, _media_type(content_type)))
+
+    def sign_part(
+        self, key: str, multipart_id: str, number: int, *, size_bytes: int, sha256: str | None, expires_s: int = 900
+    ) -> SignedRequest:
+        """Return a PUT for this part. Raises RequestInvalid for a checksum of a wrong form."""
+        fields = {"size": str(size_bytes), "sha256": _checksum(sha256), "upload": multipart_id, "part": str(number)}
+        url, expires = self._sign("PUT", key, expires_s, fields)
+        headers = {"x-checksum-sha256": sha256} if sha256 else {}
+        return SignedRequest(method="PUT", url=url, headers=headers, expires_at=datetime.fromtimestamp(expires, tz=UTC))
+
+    def sign_operation(
+        self,
+        method: str,
+        key: str,
+        *,
+        multipart_id: str | None,
+        number: int | None,
+        size_bytes: int,
+        content_type: str,
+        expires_s: int = 900,
+    ) -> SignedRequest:
+        if method != "PUT" or multipart_id is not None or number is not None:
+            raise RequestInvalid(
+                "This server keeps files in a folder, which takes S3's multipart operations only by its own "
+                "/uploads/{video_id}/parts; tell the uploader to send single PUTs (Uppy: shouldUseMultipart: false)."
+            )
+        return self.sign_put(key, size_bytes=size_bytes, content_type=content_type, sha256=None, expires_s=expires_s)
+
+    def begin_part(
+        self, key: str, multipart_id: str, number: int, *, size_bytes: int, sha256: str | None
+    ) -> IncomingPart:
+        """Begin to take a part in. Raises MultipartGone, BodyMismatch."""
+        return self._parts.open_part(key, multipart_id, number, size_bytes, sha256)
+
+    def list_parts(self, key: str, multipart_id: str) -> list[StoredPart]:
+        return self._parts.arrived(key, multipart_id)
+
+    def complete_multipart(self, key: str, multipart_id: str, parts: Sequence[StoredPart]) -> ObjectInfo:
+        with contextlib.suppress(ObjectMissing):
+            there = self.head(key)
+            if there.size_bytes == sum(part.size_bytes for part in parts):
+                return there
+        return self._parts.join(key, multipart_id, parts)
+
+    def abort_multipart(self, key: str, multipart_id: str) -> None:
+        self._parts.drop(key, multipart_id)
 
     # signing
     def sign_put(
@@ -136,9 +198,7 @@ class FolderStore:
         """Return a PUT for this object. Raises RequestInvalid for a content type or checksum of a wrong form."""
         if size_bytes < 0:
             raise RequestInvalid(f"an object can't have {size_bytes} bytes")
-        if sha256 is not None and not _SHA256.fullmatch(sha256):
-            raise RequestInvalid(f"{sha256!r} isn't a SHA-256 in lower-case hex")
-        fields = {"size": str(size_bytes), "type": _media_type(content_type), "sha256": sha256 or ""}
+        fields = {"size": str(size_bytes), "type": _media_type(content_type), "sha256": _checksum(sha256)}
         url, expires = self._sign("PUT", key, expires_s, fields)
         headers = {"Content-Type": content_type}
         if sha256:
@@ -186,6 +246,8 @@ class FolderStore:
             size_bytes=int(fields.get("size", "0")),
             content_type=fields.get("type", OCTETS),
             sha256=fields.get("sha256"),
+            upload=fields.get("upload"),
+            part=int(fields["part"]) if "part" in fields else None,
             filename=fields.get("filename"),
             response_type=fields.get("response_type"),
         )
@@ -211,7 +273,7 @@ class FolderStore:
     def read(self, key: str) -> Reading:
         """Open one object for reading at any place; it stays readable while it is replaced or deleted."""
         *parents, name = _parts(key)
-        with _storage(key):
+        with storage(key):
             with self._folder("objects", parents) as folder:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
             file = io.FileIO(fd)
@@ -247,7 +309,7 @@ class FolderStore:
     def _walk(self, parents: Sequence[str], prefix: str) -> Iterator[str]:
         """Hold the names of one folder at a time; a folder sorts as `name/`, as whole keys do."""
         try:
-            with _storage(prefix), self._folder("objects", parents) as folder, os.scandir(folder) as entries:
+            with storage(prefix), self._folder("objects", parents) as folder, os.scandir(folder) as entries:
                 names = sorted(
                     entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
                     for entry in entries
@@ -287,13 +349,13 @@ class FolderStore:
         alone = found.st_nlink == 1 and os.path.samestat(named, found) and stat.S_ISREG(found.st_mode)
         if not alone or found.st_dev != self._root.stat().st_dev:
             return None
-        with _storage(key, writing=True):
+        with storage(key, writing=True):
             if hashlib.file_digest(source, "sha256").hexdigest() != sha256:
                 raise BodyMismatch(f"{path.name} isn't the file with SHA-256 {sha256}")
             try:
                 os.fchmod(fd, 0o640)
-                _seal(fd)
-                return self._publish(key, path, fd, content_type, sha256, replace=True)
+                seal(fd)
+                return self.publish(key, path, fd, content_type, sha256, replace=True)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES):
                     raise
@@ -304,7 +366,7 @@ class FolderStore:
         size = os.fstat(source.fileno()).st_size
         incoming = Incoming(self, key, size, content_type, sha256, replace=True)
         try:
-            with _storage(key, writing=True):
+            with storage(key, writing=True):
                 while block := source.read(BLOCK):
                     incoming.write(block)
             return incoming.commit()
@@ -324,7 +386,7 @@ class FolderStore:
 
     def delete(self, key: str) -> None:
         *parents, name = _parts(key)
-        with _storage(key, writing=True), self._lock(key):
+        with storage(key, writing=True), self._lock(key):
             for kind, file in (("objects", name), ("meta", f"{name}.json")):
                 # NotADirectoryError: a parent of this key is an object itself, so there is none
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._folder(kind, parents) as folder:
@@ -346,9 +408,9 @@ class FolderStore:
                 return
 
     def purge_incoming(self, older_than_s: float = 86400.0) -> int:
-        """Remove what broken uploads and killed processes left; return how many files."""
-        count, limit = 0, time.time() - older_than_s
-        with _storage("incoming", writing=True):
+        """Remove what broken uploads and killed processes left; return how many files and uploads in parts."""
+        count, limit = self._parts.purge(older_than_s), time.time() - older_than_s
+        with storage("incoming", writing=True):
             for path in (self._root / "incoming").iterdir():
                 with contextlib.suppress(FileNotFoundError):
                     if path.lstat().st_mtime < limit:
@@ -356,7 +418,9 @@ class FolderStore:
                         count += 1
         return count
 
-    def _publish(self, key: str, source: Path, fd: int, content_type: str, sha256: str, *, replace: bool) -> ObjectInfo:
+    def publish(
+        self, key: str, source: Path, fd: int, content_type: str, sha256: str | None, *, replace: bool
+    ) -> ObjectInfo:
         """Rename a sealed file to its place. Raises ObjectExists, OSError."""
         with self._lock(key):
             for _ in range(100):
@@ -368,7 +432,7 @@ class FolderStore:
         raise StorageUnavailable(f"the folder of {key} is removed again and again")
 
     def _place(
-        self, key: str, source: Path, new: os.stat_result, content_type: str, sha256: str, replace: bool
+        self, key: str, source: Path, new: os.stat_result, content_type: str, sha256: str | None, replace: bool
     ) -> ObjectInfo:
         *parents, name = _parts(key)
         old = None
@@ -391,7 +455,7 @@ class FolderStore:
         return _describe(key, new, entry)
 
     def _write_meta(self, folder: int, name: str, entry: Mapping[str, Any]) -> None:
-        path = self._incoming_path()
+        path = self.incoming_path()
         try:
             with path.open("xb") as file:
                 file.write(json.dumps(entry).encode())
@@ -414,7 +478,7 @@ class FolderStore:
             return {}
         return meta if isinstance(meta, dict) else {}
 
-    def _incoming_path(self) -> Path:
+    def incoming_path(self) -> Path:
         return self._root / "incoming" / secrets.token_hex(16)
 
     @contextlib.contextmanager
@@ -450,81 +514,6 @@ class FolderStore:
             os.close(fd)
 
 
-class Reading:
-    """One object, open: what is known of it, and its bytes at any place. Safe to share between threads."""
-
-    def __init__(self, file: io.FileIO, info: ObjectInfo) -> None:
-        self.info = info
-        self._file = file
-        self._lock = threading.Lock()
-
-    def at(self, start: int, length: int) -> bytes:
-        """Return up to `length` bytes from `start`; empty at the end. Raises StorageUnavailable."""
-        with self._lock, _storage(self.info.key):
-            return os.pread(self._file.fileno(), length, start)
-
-    def close(self) -> None:
-        with self._lock:  # a read in another thread must not find its descriptor given to another file
-            self._file.close()
-
-
-class Incoming:
-    """An object being taken in: write blocks, then commit or abort. What is not committed was never there."""
-
-    def __init__(
-        self, store: FolderStore, key: str, size_bytes: int, content_type: str, sha256: str | None, *, replace: bool
-    ) -> None:
-        _parts(key)
-        self._store, self._key, self._replace = store, key, replace
-        self._size, self._content_type, self._sha256 = size_bytes, content_type, sha256
-        self._hash = hashlib.sha256()
-        self._taken = 0
-        self._lock = threading.Lock()
-        self._path = store._incoming_path()
-        with _storage(key, writing=True):
-            disk = os.statvfs(self._path.parent)
-            if (free := disk.f_bavail * disk.f_frsize) < size_bytes:
-                raise StorageUnavailable(f"{size_bytes} bytes don't fit: {free} are free on the disk")
-            self._file = self._path.open("xb", buffering=0)
-            os.fchmod(self._file.fileno(), 0o640)
-
-    def write(self, block: bytes | bytearray) -> None:
-        """Raises BodyMismatch beyond the announced size, StorageUnavailable when the disk is full."""
-        with self._lock, _storage(self._key, writing=True):
-            if self._taken + len(block) > self._size:
-                raise BodyMismatch(f"more than the announced {self._size} bytes were sent")
-            self._hash.update(block)
-            with memoryview(block) as view:
-                done = 0
-                while done < len(view):
-                    done += self._file.write(view[done:])
-            self._taken += len(block)
-
-    def commit(self) -> ObjectInfo:
-        """Publish the object; the same object once more is fine. Raises BodyMismatch, ObjectExists."""
-        with self._lock, _storage(self._key, writing=True):
-            sha256 = self._hash.hexdigest()
-            if self._taken != self._size:
-                raise BodyMismatch(f"{self._taken} bytes were sent, {self._size} were announced")
-            if self._sha256 not in (None, sha256):
-                raise BodyMismatch(f"the body's SHA-256 is {sha256}, {self._sha256} was announced")
-            _seal(fd := self._file.fileno())
-            info = self._store._publish(self._key, self._path, fd, self._content_type, sha256, replace=self._replace)
-            self._discard()
-            return info
-
-    def abort(self) -> None:
-        """Leave nothing; after commit it does nothing."""
-        with self._lock:
-            self._discard()
-
-    def _discard(self) -> None:
-        if not self._file.closed:
-            self._file.close()
-            with contextlib.suppress(OSError):  # already renamed, or left to purge_incoming
-                self._path.unlink()
-
-
 def is_key(key: str) -> bool:
     """Tell whether this can be an object's key: at most 512 characters in plain segments, none `.` or `..`."""
     return len(key) <= 512 and _KEY.fullmatch(key) is not None
@@ -546,17 +535,16 @@ def _parts(key: str) -> list[str]:
     return key.split("/")
 
 
+def _checksum(sha256: str | None) -> str:
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise RequestInvalid(f"{sha256!r} isn't a SHA-256 in lower-case hex")
+    return sha256 or ""
+
+
 def _media_type(value: str) -> str:
     if len(value) > 200 or not _MEDIA_TYPE.fullmatch(value):
         raise RequestInvalid(f"{value[:100]!r} isn't a content type like video/mp4")
     return value
-
-
-def _seal(fd: int) -> None:
-    """Sync the bytes, with a time of their own by which the meta file knows them."""
-    now = time.time_ns()  # the system's own idea of now is too coarse to tell two writes apart
-    os.utime(fd, ns=(now, now))
-    os.fsync(fd)
 
 
 def _matching(meta: Mapping[str, Any], found: os.stat_result) -> dict[str, Any] | None:
@@ -578,19 +566,3 @@ def _describe(key: str, found: os.stat_result, meta: Mapping[str, Any]) -> Objec
         modified_at=datetime.fromtimestamp(found.st_mtime, tz=UTC),
         etag=f'"{sha256}"' if sha256 else f'"{found.st_size:x}-{found.st_mtime_ns:x}"',
     )
-
-
-@contextlib.contextmanager
-def _storage(what: str, *, writing: bool = False) -> Iterator[None]:
-    """Turn the system's errors into the port's."""
-    try:
-        yield
-    except OSError as error:
-        cause = f"{what}: {error.strerror or error}"
-        if not writing and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise ObjectMissing(f"{what} isn't in storage") from error
-        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
-            raise StorageDenied(f"{cause} (a file, folder or link of another kind is in the way)") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageDenied(cause) from error
-        raise StorageUnavailable(cause) from error
