@@ -20,6 +20,8 @@
     │   ├── KeyInvalid               key_invalid              401
     │   ├── ScopeMissing             scope_missing            403
     │   ├── OriginRefused            origin_refused           403
+    │   ├── KeyRevoked               key_revoked              409
+    │   ├── RateLimited              rate_limited             429
     │   └── SettingInvalid           setting_invalid          500
     ├── UploadProblem                the source isn't what was announced
     │   ├── UploadMissing            upload_missing           400
@@ -276,6 +278,25 @@ class OriginRefused(Refused):
     what = "The request comes from another site."
     why = "A signed-in browser may change things only from this server's own pages."
     remedy = "Use an API key for requests from other sites."
+
+
+class KeyRevoked(Refused):
+    """Rotate the key that took its place, or make a new one."""
+
+    code = "key_revoked"
+    what = "The API key can't be rotated any more."
+    why = "It was revoked, or rotated before: a key has one successor, so that none is lost sight of."
+    remedy = "Rotate its successor (`reelmill keys list` shows it), or make a new key with `reelmill keys create NAME`."
+
+
+class RateLimited(Refused):
+    """Wait as long as Retry-After says, then send the request again."""
+
+    code = "rate_limited"
+    status_code = 429
+    what = "Too many requests came in too short a time."
+    why = "A key may send REELMILL_RATE_LIMIT requests a minute; all requests without a valid key count by address."
+    remedy = "Wait for the seconds in Retry-After, then repeat; follow a job by its events instead of asking often."
 
 
 class SettingInvalid(Refused):

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import clip, demo, doctor, jobs, keys, pipelines, serve
+from reelmill.cli import audit, clip, demo, doctor, jobs, keys, pipelines, serve
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -27,6 +27,7 @@ app.command()(doctor.doctor)
 app.command()(jobs.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.command()(audit.audit)
 app.command()(pipelines.pipelines)
 app.command()(pipelines.version)
 

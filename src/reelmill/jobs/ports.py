@@ -15,9 +15,12 @@ from pydantic import BaseModel
 
 from reelmill.jobs.lifecycle import Event, Status, StepEvent, UploadStatus
 from reelmill.jobs.model import (
+    OPERATOR,
     ApiKey,
     Artifact,
     Attempt,
+    AuditEntry,
+    Caller,
     Capabilities,
     Claim,
     Job,
@@ -319,18 +322,46 @@ class JobStore(Protocol):
 
 
 class AccessStore(Protocol):
-    """API keys and idempotent requests, in the same database."""
+    """API keys, the audit log and idempotent requests, in the same database."""
 
-    def add_key(self, key: ApiKey, sha256: str) -> ApiKey: ...
+    def add_key(self, key: ApiKey, sha256: str, by: Caller = OPERATOR) -> ApiKey: ...
 
     def find_key(self, sha256: str) -> ApiKey | None:
-        """Return the unrevoked key with this hash of its secret."""
+        """Return the key with this hash of its secret, unless it has stopped."""
         ...
 
     def keys(self, tenant: str | None = None) -> list[ApiKey]: ...
 
-    def revoke_key(self, key_id: str, tenant: str | None = None) -> ApiKey:
-        """Raises NotFound."""
+    def rotate_key(
+        self, key_id: str, fresh: FreshSecret, overlap_s: int, tenant: str | None = None, by: Caller = OPERATOR
+    ) -> tuple[ApiKey, ApiKey]:
+        """End a key in `overlap_s` seconds, once; return its successor, and it. Raises NotFound, KeyRevoked."""
+        ...
+
+    def revoke_key(self, key_id: str, tenant: str | None = None, by: Caller = OPERATOR) -> ApiKey:
+        """Stop a key now; one that has stopped keeps its moment. Raises NotFound."""
+        ...
+
+    def sign_out(self, cookie_sha256: str, life_s: int, by: Caller) -> None:
+        """Refuse a browser's cookie from now on; remembered for `life_s`, its own life at most."""
+        ...
+
+    def signed_out(self, cookie_sha256: str) -> bool: ...
+
+    def audit(self, by: Caller, *, action: str, target: str, data: Json | None = None) -> None:
+        """Note an action that isn't noted in its own transaction. `data` must hold nothing secret."""
+        ...
+
+    def audit_log(
+        self,
+        tenant: str | None = None,
+        *,
+        action: str | None = None,
+        target: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[AuditEntry]:
+        """Return one page, newest first; of all tenants without `tenant`. Raises CursorInvalid."""
         ...
 
     def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
@@ -348,6 +379,15 @@ class AccessStore(Protocol):
         ...
 
     def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FreshSecret:
+    """What is stored of a new secret, with the id of its key."""
+
+    id: str
+    prefix: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

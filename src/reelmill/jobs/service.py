@@ -31,6 +31,7 @@ from reelmill.errors import (
 from reelmill.jobs.keys import source_key
 from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
 from reelmill.jobs.model import Artifact, Job, Json, Located, SignedRequest, StoredPart, Video
+from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
 from reelmill.jobs.ports import (
     Dispatcher,
@@ -46,15 +47,6 @@ from reelmill.jobs.ports import (
 ALREADY = "Job already processed - no action taken"  # older clients look for these words
 NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,255}")
 NAME_RULE = "filename must have 1 to 255 characters, none of them a slash or a control character, and not be . or .."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks: becomes `tenant` and `user_id` of what is made."""
-
-    tenant: str = "default"
-    user_id: str = "owner"
-    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

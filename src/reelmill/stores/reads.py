@@ -73,7 +73,7 @@ class SqlReads:
             wanted.append(v.c.processing_status == processing_status)
         if upload_status is not None:
             wanted.append(v.c.upload_status == upload_status)
-        return _page(tx, v, rows.to_video, tenant, wanted, cursor, limit)
+        return page_of(tx, v, rows.to_video, tenant, wanted, cursor, limit)
 
     @reading
     def jobs(
@@ -90,7 +90,7 @@ class SqlReads:
         j = schema.jobs
         given = {j.c.status: status, j.c.pipeline: pipeline, j.c.video_id: video_id}
         wanted = [column == value for column, value in given.items() if value is not None]
-        return _page(tx, j, rows.to_job, tenant, wanted, cursor, limit)
+        return page_of(tx, j, rows.to_job, tenant, wanted, cursor, limit)
 
     @reading
     def jobs_by_id(self, tx: Connection, ids: Sequence[str]) -> list[Job]:
@@ -196,17 +196,19 @@ def _labelled(tx: Connection, name: str, value: str) -> sa.ColumnElement[bool]:
     return sa.exists().where(each.c.key == name, each.c.value == value).correlate(schema.videos)
 
 
-def _page(
+def page_of(
     tx: Connection,
     table: sa.Table,
     make: Callable[[rows.Row], T],
-    tenant: str,
+    tenant: str | None,
     wanted: Sequence[sa.ColumnElement[bool]],
     cursor: str | None,
     limit: int,
 ) -> Page[T]:
     """Newest first by (created_at, id); rows that are added meanwhile don't shift later pages."""
-    query: sa.Select[Any] = sa.select(table).where(table.c.tenant == tenant, *wanted)
+    query: sa.Select[Any] = sa.select(table).where(*wanted)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
     if cursor is not None:
         stamp, row_id = rows.read_cursor(cursor)
         query = query.where(
