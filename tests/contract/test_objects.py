@@ -45,7 +45,8 @@ from reelmill.errors import (
 )
 from reelmill.jobs.model import SignedRequest
 from reelmill.jobs.ports import ObjectStore
-from reelmill.objects.folder import FolderStore, is_key, load_secret
+from reelmill.objects.folder import FolderStore, load_secret
+from reelmill.objects.names import is_key
 
 SECRET = bytes(range(32))
 BODY = bytes(range(256)) * 5000  # 1.28 MB: more than one block

@@ -22,7 +22,6 @@ import io
 import json
 import math
 import os
-import re
 import secrets
 import stat
 import threading
@@ -38,7 +37,6 @@ from reelmill.errors import (
     BodyMismatch,
     ObjectExists,
     ObjectMissing,
-    RequestInvalid,
     SettingInvalid,
     SignatureExpired,
     SignatureInvalid,
@@ -46,17 +44,12 @@ from reelmill.errors import (
     StorageUnavailable,
 )
 from reelmill.jobs.model import Located, ObjectInfo, SignedRequest
+from reelmill.objects.names import OCTETS, check_body, check_key, check_media_type, clean_filename, is_key
 
 BLOCK = 1 << 20  #: bytes read or written at once
 SECRET_BYTES = 32
-OCTETS = "application/octet-stream"
 
-_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]{1,200}"  # with `.json` still a legal file name
-_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?: *; *[\w.+-]+=(?:[\w.+,-]+|\"[\w .+,-]*\"))*", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIGNED = ("expires", "size", "type", "sha256", "part", "filename", "response_type")
-_BIDI = {ord(c): "_" for c in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -134,11 +127,8 @@ class FolderStore:
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int = 900
     ) -> SignedRequest:
         """Return a PUT for this object. Raises RequestInvalid for a content type or checksum of a wrong form."""
-        if size_bytes < 0:
-            raise RequestInvalid(f"an object can't have {size_bytes} bytes")
-        if sha256 is not None and not _SHA256.fullmatch(sha256):
-            raise RequestInvalid(f"{sha256!r} isn't a SHA-256 in lower-case hex")
-        fields = {"size": str(size_bytes), "type": _media_type(content_type), "sha256": sha256 or ""}
+        check_body(size_bytes, sha256)
+        fields = {"size": str(size_bytes), "type": check_media_type(content_type), "sha256": sha256 or ""}
         url, expires = self._sign("PUT", key, expires_s, fields)
         headers = {"Content-Type": content_type}
         if sha256:
@@ -159,7 +149,7 @@ class FolderStore:
             raise ObjectMissing(f"there is no bucket {bucket!r}; this store's is {self.bucket!r}")
         fields = {
             "filename": clean_filename(filename) if filename is not None else "",
-            "response_type": _media_type(content_type) if content_type is not None else "",
+            "response_type": check_media_type(content_type) if content_type is not None else "",
         }
         return self._sign("GET", key, expiration, fields)[0]
 
@@ -191,7 +181,7 @@ class FolderStore:
         )
 
     def _sign(self, method: str, key: str, life_s: int, fields: Mapping[str, str]) -> tuple[str, int]:
-        _parts(key)
+        check_key(key)
         expires = math.ceil(self._clock() + life_s)
         query = {"expires": str(expires), **{name: value for name, value in fields.items() if value}}
         query["signature"] = self._signature(method, key, query)
@@ -210,7 +200,7 @@ class FolderStore:
 
     def read(self, key: str) -> Reading:
         """Open one object for reading at any place; it stays readable while it is replaced or deleted."""
-        *parents, name = _parts(key)
+        *parents, name = check_key(key)
         with _storage(key):
             with self._folder("objects", parents) as folder:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -236,7 +226,7 @@ class FolderStore:
 
     def locate(self, key: str) -> Located:
         self.head(key)
-        return self._root.joinpath("objects", *_parts(key))
+        return self._root.joinpath("objects", *check_key(key))
 
     def keys(self, prefix: str) -> Iterator[str]:
         parents = prefix.split("/")[:-1]
@@ -269,7 +259,7 @@ class FolderStore:
         When this fails the file is still at `path`; when it succeeded before and `path` is gone, so is the work.
         Raises BodyMismatch, FileNotFoundError, StorageDenied, StorageUnavailable.
         """
-        _parts(key)
+        check_key(key)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -323,7 +313,7 @@ class FolderStore:
         return Incoming(self, key, size_bytes, content_type, sha256, replace=False)
 
     def delete(self, key: str) -> None:
-        *parents, name = _parts(key)
+        *parents, name = check_key(key)
         with _storage(key, writing=True), self._lock(key):
             for kind, file in (("objects", name), ("meta", f"{name}.json")):
                 # NotADirectoryError: a parent of this key is an object itself, so there is none
@@ -370,7 +360,7 @@ class FolderStore:
     def _place(
         self, key: str, source: Path, new: os.stat_result, content_type: str, sha256: str, replace: bool
     ) -> ObjectInfo:
-        *parents, name = _parts(key)
+        *parents, name = check_key(key)
         old = None
         with contextlib.suppress(ObjectMissing):
             old = self.head(key)
@@ -474,7 +464,7 @@ class Incoming:
     def __init__(
         self, store: FolderStore, key: str, size_bytes: int, content_type: str, sha256: str | None, *, replace: bool
     ) -> None:
-        _parts(key)
+        check_key(key)
         self._store, self._key, self._replace = store, key, replace
         self._size, self._content_type, self._sha256 = size_bytes, content_type, sha256
         self._hash = hashlib.sha256()
@@ -523,33 +513,6 @@ class Incoming:
             self._file.close()
             with contextlib.suppress(OSError):  # already renamed, or left to purge_incoming
                 self._path.unlink()
-
-
-def is_key(key: str) -> bool:
-    """Tell whether this can be an object's key: at most 512 characters in plain segments, none `.` or `..`."""
-    return len(key) <= 512 and _KEY.fullmatch(key) is not None
-
-
-def clean_filename(name: str) -> str:
-    """Return a name that is safe to save under: no folders, control or direction characters; at most 200 long."""
-    name = name.encode("utf-8", "replace").decode()
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]", "_", name).translate(_BIDI).strip(" .")
-    stem, dot, suffix = name.rpartition(".")
-    if len(name) > 200 and dot and len(suffix) <= 16:
-        name = stem[: 199 - len(suffix)] + dot + suffix
-    return name[:200] or "download"
-
-
-def _parts(key: str) -> list[str]:
-    if not is_key(key):
-        raise ObjectMissing(f"{key[:100]!r} can't be an object's key")
-    return key.split("/")
-
-
-def _media_type(value: str) -> str:
-    if len(value) > 200 or not _MEDIA_TYPE.fullmatch(value):
-        raise RequestInvalid(f"{value[:100]!r} isn't a content type like video/mp4")
-    return value
 
 
 def _seal(fd: int) -> None:
