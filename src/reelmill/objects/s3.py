@@ -426,16 +426,18 @@ class S3Store:
     def list_parts(self, key: str, multipart_id: str) -> list[StoredPart]:
         pages = self.client.get_paginator("list_parts").paginate(**self.at(key), UploadId=multipart_id)
         with storage(key, multipart=True):
-            return [
-                StoredPart(
-                    number=part["PartNumber"],
-                    size_bytes=part["Size"],
-                    etag=part["ETag"],
-                    sha256=_hex(part.get("ChecksumSHA256")),
-                )
-                for page in pages
-                for part in page.get("Parts", ())
-            ]
+            listed = [part for page in pages for part in page.get("Parts", ())]
+        # A part that was sent twice is listed twice by SeaweedFS: the newer one counts.
+        newest = {part["PartNumber"]: part for part in sorted(listed, key=lambda part: part["LastModified"])}
+        return [
+            StoredPart(
+                number=number,
+                size_bytes=part["Size"],
+                etag=part["ETag"],
+                sha256=_hex(part.get("ChecksumSHA256")),
+            )
+            for number, part in sorted(newest.items())
+        ]
 
     def complete_multipart(self, key: str, multipart_id: str, parts: Sequence[StoredPart]) -> ObjectInfo:
         """Raises also ObjectExists: there is an object of another size."""
