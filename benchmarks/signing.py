@@ -61,6 +61,7 @@ def theirs_and_ours() -> dict[str, tuple[Sign, Callable[..., str]]]:
     bound = {"content-length": "5", "content-type": "video/mp4", "if-none-match": "*", "x-amz-checksum-sha256": SHA256}
     put = {"ContentLength": 5, "ContentType": "video/mp4", "IfNoneMatch": "*", "ChecksumSHA256": SHA256}
     part = {"content-length": "9", "x-amz-checksum-sha256": SHA256}
+    sent = {"UploadId": "u" * 64, "ContentLength": 9, "ChecksumSHA256": SHA256}
     return {
         "download": (
             lambda n: boto3_s("get_object", n, ResponseContentDisposition=disposition(n)),
@@ -71,9 +72,7 @@ def theirs_and_ours() -> dict[str, tuple[Sign, Callable[..., str]]]:
             lambda n, **at: ours("PUT", n, headers=bound, **at),
         ),
         "part": (
-            lambda n: boto3_s(
-                "upload_part", n, UploadId="u" * 64, PartNumber=n, ContentLength=9, ChecksumSHA256=SHA256
-            ),
+            lambda n: boto3_s("upload_part", n, PartNumber=n, **sent),
             lambda n, **at: ours("PUT", n, query={"partNumber": str(n), "uploadId": "u" * 64}, headers=part, **at),
         ),
     }

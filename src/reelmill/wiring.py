@@ -226,7 +226,7 @@ NOT_RELIED_ON = {
     "writes_once": "an upload URL can replace its object for as long as it lives",
     "multipart": "files can't be sent in parts, so none may be larger than one PUT takes",
     "part_checksums": "parts are taken unchecked; wrong ones are found by reading the object at complete",
-    "ranges": "media tools and players read whole objects",
+    "ranges": "videos can't be read in parts: uploads can't be verified, so this store is of no use",
 }
 
 

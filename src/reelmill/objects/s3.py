@@ -63,7 +63,7 @@ class S3Store:
         put_bytes=5 * 1024 * MIB, part_min_bytes=5 * MIB, part_max_bytes=5 * 1024 * MIB, part_count=10_000
     )
 
-    def __init__(self, place: Place, *, cors_origins: str = "*", timeout_s: float = 30.0, tries: int = 4) -> None:
+    def __init__(self, place: Place, *, cors_origins: str = "*", timeout_s: float = 20.0, tries: int = 3) -> None:
         """Connects to nothing yet. cors_origins: `*`, or origins with commas between; which web pages may upload.
 
         timeout_s: for each answer of the store; tries: of each call.
