@@ -74,7 +74,6 @@ class S3Store:
         self.place = place
         self.bucket = place.bucket
         self.cors_origins = tuple(cors_origins.split(","))
-        session = boto3.session.Session(region_name=place.region)
         config = Config(
             signature_version="s3v4",
             connect_timeout=min(5.0, timeout_s),
@@ -88,10 +87,11 @@ class S3Store:
             s3={"addressing_style": place.addressing, "us_east_1_regional_endpoint": "regional"},
         )
         try:
+            session = boto3.session.Session(region_name=place.region)
+            self._found = session.get_credentials()
             self.client = session.client("s3", endpoint_url=place.endpoint, config=config)
-        except ValueError as error:
-            raise SettingInvalid(f"REELMILL_STORAGE_URL: {error}") from error
-        self._found = session.get_credentials()
+        except (BotoCoreError, ValueError) as error:  # a region, a profile or a shared file that makes no sense
+            raise SettingInvalid(f"The bucket {place.bucket} of REELMILL_STORAGE_URL can't be used: {error}") from error
         if self._found is None:
             raise StorageDenied("no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         region = self.client.meta.region_name
@@ -352,14 +352,14 @@ class S3Store:
         at, content_type = self.at(key), check_media_type(content_type)
         with path.open("rb") as file:
             size = path.stat().st_size
-            if size > PART:
+            if size > PART and self.capabilities().multipart:
                 self._send_parts(key, file, size, content_type, sha256)
             else:
-                body = file.read()
-                if hashlib.sha256(body).hexdigest() != sha256:
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     raise BodyMismatch(f"{path.name} isn't the file with SHA-256 {sha256}")
+                file.seek(0)
                 with storage(key):
-                    self.client.put_object(**at, Body=body, ContentType=content_type, **self._checksum(sha256))
+                    self.client.put_object(**at, Body=file, ContentType=content_type, **self._checksum(sha256))
         stored = self.head(key)
         if stored.size_bytes != size or stored.sha256 not in (None, sha256):
             raise BodyMismatch(f"{key} was stored with {stored.size_bytes} bytes, {size} were sent")
