@@ -98,6 +98,20 @@ def test_a_storage_url_with_a_fault_says_what_is_good(url: str) -> None:
         read_place(url)
 
 
+def test_amazon_s_region_is_named_by_somebody(seaweed: servers.Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    with pytest.raises(SettingInvalid, match=r"name its region"):
+        S3Store(read_place("s3://films"))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    url = S3Store(read_place("s3://films")).generate_presigned_download_url("films", "k")
+    assert "%2Feu-central-1%2Fs3%2F" in url
+    monkeypatch.setenv("AWS_PROFILE", "nobody-s")
+    with pytest.raises(SettingInvalid, match="nobody-s"):
+        S3Store(read_place("s3://films"))
+
+
 def test_urls_name_the_public_endpoint_and_calls_use_the_internal(
     seaweed: servers.Seaweed, bucket: str, tmp_path: Path
 ) -> None:

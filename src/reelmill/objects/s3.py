@@ -89,16 +89,14 @@ class S3Store:
         try:
             session = boto3.session.Session(region_name=place.region)
             self._found = session.get_credentials()
+            region = session.region_name
+            if region is None:
+                raise ValueError("name its region, as in s3://videos?region=eu-central-1")
             self.client = session.client("s3", endpoint_url=place.endpoint, config=config)
         except (BotoCoreError, ValueError) as error:  # a region, a profile or a shared file that makes no sense
             raise SettingInvalid(f"The bucket {place.bucket} of REELMILL_STORAGE_URL can't be used: {error}") from error
         if self._found is None:
             raise StorageDenied("no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        region = self.client.meta.region_name
-        if region is None:
-            raise SettingInvalid(
-                "REELMILL_STORAGE_URL: name the bucket's region, e.g. s3://videos?region=eu-central-1."
-            )
         self._inside = self._presigner(self.client.meta.endpoint_url, region)
         self._outside = self._presigner(place.public_endpoint or self.client.meta.endpoint_url, region)
         self._path = f"/{place.prefix}" if place.virtual else f"/{place.bucket}/{place.prefix}"
