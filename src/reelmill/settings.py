@@ -30,7 +30,16 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="`sqlite:////path/file.db` or `postgresql://user:password@host/db`. Default: in the folder."
     )
-    storage_url: str | None = Field(None, description="`file:///path`. Default: in the data folder.")
+    storage_url: str | None = Field(
+        None,
+        description="`file:///path`, or `s3://bucket/prefix` with `?endpoint=`, `public_endpoint=`, `region=`, "
+        "`addressing=path` or `virtual`. Default: in the data folder.",
+    )
+    cors_origins: str = Field(
+        "*",
+        pattern=r"^(\*|https?://[^/\s,]+(,https?://[^/\s,]+)*)$",
+        description="Web pages that may upload into an S3 bucket: `*`, or `https://one.example,https://two.example`.",
+    )
     host: str = Field("127.0.0.1", description="Address to bind to; another than loopback needs an API key first.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     public_url: str | None = Field(

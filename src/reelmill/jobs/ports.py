@@ -502,7 +502,7 @@ class ObjectStore(Protocol):
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin with `prefix`, in order."""
+        """Yield the keys that begin with `prefix`, each once; in order where the store keeps one."""
         ...
 
     def purge_incoming(self, older_than_s: float = 86400.0) -> int:
