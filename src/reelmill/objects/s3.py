@@ -338,7 +338,7 @@ class S3Store:
             for page in pages:
                 for entry in page.get("Contents", ()):
                     key = entry["Key"][len(self.place.prefix) :]
-                    if is_key(key):
+                    if is_key(key) and key.startswith(prefix):  # SeaweedFS reads a// as a/
                         yield key
 
     # writing
