@@ -190,7 +190,7 @@ class Service:
             video.key,
             multipart_id=multipart_id,
             number=number,
-            size_bytes=video.size_bytes,
+            size_bytes=video.size_bytes if number is None else None,  # uploaders cut parts as they like
             content_type=video.content_type,
             expires_s=self.policy.put_ttl_s,
         )

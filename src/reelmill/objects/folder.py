@@ -156,11 +156,11 @@ class FolderStore:
         *,
         multipart_id: str | None,
         number: int | None,
-        size_bytes: int,
+        size_bytes: int | None,
         content_type: str,
         expires_s: int = 900,
     ) -> SignedRequest:
-        if method != "PUT" or multipart_id is not None or number is not None:
+        if method != "PUT" or multipart_id is not None or number is not None or size_bytes is None:
             raise RequestInvalid(
                 "This server keeps files in a folder, which takes S3's multipart operations only by its own "
                 "/uploads/{video_id}/parts; tell the uploader to send single PUTs (Uppy: shouldUseMultipart: false)."
