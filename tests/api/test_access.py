@@ -39,6 +39,8 @@ def send(client: Client, method: str, path: str, thing: str = NOWHERE) -> httpx2
         "/api/v1/videos/analyze-duration": {"video_id": thing},
         "/api/v1/jobs": {"video_id": thing, "pipeline": "slow_writer", "params": {"steps": 1, "seconds": 0}},
         "/api/v1/keys": {"name": "made by the matrix", "scopes": ["jobs:read"]},
+        "/api/v1/uploads/{video_id}/parts": {"parts": [{"number": 1}]},
+        "/api/v1/uploads/{video_id}/sign": {"method": "PUT"},
     }
     body = bodies.get(path) if method == "POST" else None
     return client.request(method, re.sub(r"\{\w+\}", thing, path), json=body)

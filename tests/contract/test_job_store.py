@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -754,6 +755,88 @@ def test_an_optional_step_that_worked_in_the_retry_leaves_no_warning(store: SqlS
     store.apply(job.id, Event.RETRY)
     assert finish_open_steps(store) == 2
     assert store.apply(job.id, Event.FINISH, run=2).warnings == ()
+
+
+# ── Uploads in parts, and those that were given up ────────────────────────────────────────────
+
+
+def test_the_id_of_an_upload_in_parts_is_replaced_by_one_of_many(store: SqlStore) -> None:
+    video, _ = make_waiting(store)
+    assert (video.multipart_id, video.part_size) == (None, None)
+    with ThreadPoolExecutor(8) as pool:
+
+        def begin(n: int) -> str | None:
+            try:
+                return store.set_multipart(video.id, was=None, to=f"id-{n}").multipart_id
+            except TransitionRefused:
+                return None
+
+        won = [made for made in pool.map(begin, range(8)) if made is not None]
+    assert won == [store.video(video.id).multipart_id]
+    with pytest.raises(TransitionRefused):
+        store.set_multipart(video.id, was="another", to=None)
+    assert store.left_multiparts() == []
+    assert store.set_multipart(video.id, was=won[0], to=None).multipart_id is None
+
+
+def test_an_expired_upload_awaits_its_parts_again(store: SqlStore) -> None:
+    video, job = make_waiting(store)
+    store.set_multipart(video.id, was=None, to="first")
+    store.reject_upload(video.id, job.id, Failure("upload_expired", "Late."), UploadStatus.EXPIRED)
+    assert [left.id for left in store.left_multiparts()] == [video.id]
+    store.set_multipart(video.id, was="first", to=None)
+    again = store.set_multipart(video.id, was=None, to="second", upload_ttl_s=60)
+    assert (again.upload_status, again.multipart_id) == (UploadStatus.AWAITING, "second")
+    assert 50 < (again.upload_expires_at - store.video(video.id).created_at).total_seconds() < 120
+    assert store.left_multiparts() == []
+    assert store.job(job.id).status is Status.FAILED
+    assert store.uploaded(video.id, PROBE, job.id, opening()) is not None
+    assert [left.id for left in store.left_multiparts()] == [video.id], "to be forgotten by the sweeper"
+    with pytest.raises(TransitionRefused):
+        store.set_multipart(video.id, was="second", to="third")
+
+
+@pytest.mark.req("C-03", "D-01")
+def test_an_upload_given_up_cancels_its_waiting_job(store: SqlStore) -> None:
+    video, job = make_waiting(store)
+    given_up, cancelled = store.abort_upload(video.id)
+    assert given_up.upload_status is UploadStatus.ABORTED
+    assert cancelled is not None and cancelled.status is Status.CANCELLED
+    assert_agree(*store.video_and_job(video.id))
+    again, still = store.abort_upload(video.id)
+    assert (again, still) == (store.video(video.id), cancelled)
+    assert types_of(store, job.id).count("job.cancelled") == 1
+    with pytest.raises(TransitionRefused):
+        store.uploaded(video.id, PROBE, None, None)
+    with pytest.raises(TransitionRefused):
+        store.set_multipart(video.id, was=None, to="late")
+
+
+def test_an_upload_is_either_given_up_or_recorded(store: SqlStore) -> None:
+    for _ in range(10):
+        video, job = make_waiting(store)
+
+        def record(video: Video = video, job: Job = job) -> bool:
+            try:
+                store.uploaded(video.id, PROBE, job.id, opening())
+            except TransitionRefused:
+                return False
+            return True
+
+        def give_up(video: Video = video) -> bool:
+            try:
+                store.abort_upload(video.id)
+            except TransitionRefused:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as pool:
+            recorded, gone = (done.result() for done in (pool.submit(record), pool.submit(give_up)))
+        assert recorded != gone
+        now_video, driver = store.video_and_job(video.id)
+        assert_agree(now_video, driver)
+        expected = (UploadStatus.UPLOADED, Status.QUEUED) if recorded else (UploadStatus.ABORTED, Status.CANCELLED)
+        assert driver is not None and (now_video.upload_status, driver.status) == expected
 
 
 # ── Tries, crashes and leases ─────────────────────────────────────────────────────────────────

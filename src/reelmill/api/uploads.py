@@ -34,6 +34,8 @@ from reelmill.schemas import (
     PartsRequest,
     PartsUpload,
     SignedPart,
+    SignReply,
+    SignRequest,
     Upload,
     UploadReply,
 )
@@ -105,6 +107,18 @@ def sign_parts(request: Request, app: Platform, who: Who, video_id: VideoId, wan
     ]
     idempotency.keep(request, PartsReply(parts=[]))  # signed URLs are never stored
     return PartsReply(parts=parts)
+
+
+@router.post("/{video_id}/sign")
+@needs("upload", NotFound, TransitionRefused, StorageDenied, StorageUnavailable)
+def sign_operation(request: Request, app: Platform, who: Who, video_id: VideoId, wanted: SignRequest) -> SignReply:
+    """Sign one S3 operation for a browser's uploader: the body is what Uppy's `signRequest` is called with."""
+    video, signed = app.service.sign_operation(
+        who, video_id, wanted.method, multipart_id=wanted.upload_id, number=wanted.part_number
+    )
+    reply = SignReply(url=signed.url, key=video.key, headers=dict(signed.headers))
+    idempotency.keep(request, reply.model_copy(update={"url": ""}))  # signed URLs are never stored
+    return reply
 
 
 @router.delete("/{video_id}")

@@ -117,6 +117,8 @@ class Parts:
         """Make an id that the client began by itself the upload's own. Raises TransitionRefused."""
         if multipart_id != video.multipart_id:
             self.store.set_multipart(video.id, was=video.multipart_id, to=multipart_id, upload_ttl_s=self.upload_ttl_s)
+            if video.multipart_id is not None:
+                self.objects.abort_multipart(video.key, video.multipart_id)
 
     def _begin(self, video: Video) -> str:
         """Begin an upload in parts and record its id; of several that begin at once, one wins."""

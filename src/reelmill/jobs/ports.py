@@ -394,6 +394,25 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def sign_operation(
+        self,
+        method: str,
+        key: str,
+        *,
+        multipart_id: str | None,
+        number: int | None,
+        size_bytes: int,
+        content_type: str,
+        expires_s: int = 900,
+    ) -> SignedRequest:
+        """Return one request of S3's own protocol, as browsers' uploaders send them (Uppy's `signRequest`).
+
+        PUT: the object, or a part when `multipart_id` and `number` are given. POST: begin an upload in parts, or
+        complete it. GET: list its parts. DELETE: abort it. size_bytes, content_type: of the whole object.
+        Raises RequestInvalid for any other, and for all but the plain PUT when the storage doesn't speak S3.
+        """
+        ...
+
     def list_parts(self, key: str, multipart_id: str) -> list[StoredPart]:
         """Return the parts that have arrived whole, by number. Raises MultipartGone."""
         ...

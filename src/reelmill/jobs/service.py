@@ -181,6 +181,31 @@ class Service:
         video = self.store.video(video_id, caller.tenant)
         return self.parts.sign(video, wanted, expires_s=self.policy.put_ttl_s)
 
+    def sign_operation(
+        self, caller: Caller, video_id: str, method: str, *, multipart_id: str | None = None, number: int | None = None
+    ) -> tuple[Video, SignedRequest]:
+        """Return one request of S3's own protocol for this upload's key; see `ObjectStore.sign_operation`.
+
+        Raises NotFound, RequestInvalid, TransitionRefused once the bytes aren't wanted any more.
+        """
+        video = self.store.video(video_id, caller.tenant)
+        if video.upload_status not in OPEN_UPLOADS:
+            raise TransitionRefused(f"The upload is {video.upload_status}: it wants no bytes.")
+        if method == "DELETE" and multipart_id is None:
+            raise RequestInvalid("An uploader may not delete objects; DELETE /uploads/{video_id} gives an upload up.")
+        request = self.objects.sign_operation(
+            method,
+            video.key,
+            multipart_id=multipart_id,
+            number=number,
+            size_bytes=video.size_bytes,
+            content_type=video.content_type,
+            expires_s=self.policy.put_ttl_s,
+        )
+        if multipart_id is not None and method == "PUT":
+            self.parts.adopt(video, multipart_id)
+        return video, request
+
     def abort_upload(self, caller: Caller, video_id: str) -> Initiated:
         """Give an upload up: its waiting job is cancelled and what has arrived is removed. Repeatable.
 

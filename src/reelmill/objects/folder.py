@@ -154,6 +154,24 @@ class FolderStore:
         headers = {"x-checksum-sha256": sha256} if sha256 else {}
         return SignedRequest(method="PUT", url=url, headers=headers, expires_at=datetime.fromtimestamp(expires, tz=UTC))
 
+    def sign_operation(
+        self,
+        method: str,
+        key: str,
+        *,
+        multipart_id: str | None,
+        number: int | None,
+        size_bytes: int,
+        content_type: str,
+        expires_s: int = 900,
+    ) -> SignedRequest:
+        if method != "PUT" or multipart_id is not None or number is not None:
+            raise RequestInvalid(
+                "This server keeps files in a folder, which takes S3's multipart operations only by its own "
+                "/uploads/{video_id}/parts; tell the uploader to send single PUTs (Uppy: shouldUseMultipart: false)."
+            )
+        return self.sign_put(key, size_bytes=size_bytes, content_type=content_type, sha256=None, expires_s=expires_s)
+
     def begin_part(
         self, key: str, multipart_id: str, number: int, *, size_bytes: int, sha256: str | None
     ) -> IncomingPart:

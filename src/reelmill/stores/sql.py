@@ -186,6 +186,7 @@ class SqlStore(SqlReads):
         job = moves.read_job(tx, driver) if driver is not None else None
         if job is not None and job.status is Status.AWAITING_UPLOAD:
             job = moves.cancel(tx, job.id, job.run)
+            moves.follow(tx, job)
         row = moves.returned(
             tx,
             sa.update(videos)
@@ -194,8 +195,6 @@ class SqlStore(SqlReads):
         )
         if row is None:
             raise TransitionRefused("The upload was completed or rejected before.")
-        if job is not None:
-            moves.follow(tx, job)
         return rows.to_video(row), job
 
     @reading
