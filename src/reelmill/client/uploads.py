@@ -329,6 +329,7 @@ class Sending:
             except USED_UP as error:
                 self._source.check()
                 again.wait(error, most=RENEWALS)
+                self._asked(again, video_id)  # the server looks whether its storage has lost the upload
             except ReelmillError as error:
                 again.wait(error)
 
