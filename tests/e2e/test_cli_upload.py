@@ -96,9 +96,8 @@ def test_one_bad_film_doesnt_stop_the_others(folder: Path, server: Server) -> No
 
 
 def test_jobs_are_waited_for_and_their_results_fetched(folder: Path, server: Server) -> None:
-    done = upload(
-        folder, server, "films/a.mp4", "films/b.MOV", "--pipeline", "clips", "--params", CUT, "--download", "out", "--json"
-    )  # fmt: skip
+    words = ["--pipeline", "clips", "--params", CUT, "--download", "out", "--json"]
+    done = upload(folder, server, "films/a.mp4", "films/b.MOV", *words)
 
     assert done.returncode == 0, done.stderr
     assert [(line["status"], line["folder"]) for line in lines(done)] == [

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
+import httpx2
+
 from reelmill.client.wire import Again, Wire, check_storage, unreachable
 from reelmill.errors import (
     BodyMismatch,
@@ -28,7 +30,6 @@ from reelmill.errors import (
 if sys.platform != "win32":
     import fcntl
 
-BLOCK = 256 << 10
 RENEWALS = 3
 
 Got = Callable[[int], None]  #: is told how many bytes are there so far
@@ -89,7 +90,7 @@ class Part:
 def download(
     wire: Wire, url: str, path: Path, *, sha256: str | None, fresh: Fresh | None, got: Got | None, patient: bool
 ) -> None:
-    """Fetch a URL into a file; see `Client.download`. patient: the server is known to be there, so wait for it."""
+    """Fetch a URL into a file; see `Client.download`. patient: the server was there a moment ago, so wait for it."""
     with _part_of(path) as part:
         resumed = part.size > 0
         _fetch(wire, url, part, fresh, got, patient)
@@ -164,9 +165,9 @@ def _fetch(wire: Wire, url: str, part: Part, fresh: Fresh | None, got: Got | Non
         except ReelmillError as error:
             if part.size > before:
                 again.worked()
-                patient = True
-            if not patient:
-                raise
+            if not patient and isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout):
+                raise  # there was nobody from the start
+            patient = True
             again.wait(error)
 
 
@@ -184,7 +185,7 @@ def _fetch_rest(wire: Wire, url: str, part: Part, got: Got | None) -> None:
         elif not reply.headers.get("Content-Range", "").startswith(f"bytes {part.size}-"):
             part.cut(0)
             raise StorageUnavailable("The store sent another range than it was asked for.")
-        for block in reply.iter_raw(BLOCK):
+        for block in reply.iter_raw():
             part.add(block)
             if got is not None:
                 got(part.size)
