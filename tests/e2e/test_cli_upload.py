@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,18 @@ def test_the_same_command_goes_on(tmp_path: Path, number: signal.Signals) -> Non
         assert process.returncode == 128 + number
         assert "the same command goes on with it" in said
     assert film.stat().st_size == line["size"]
+
+
+def test_the_page_on_uploads_tells_python_that_works(tmp_path: Path, film: Path, server: Server) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "upload.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    assert '"http://127.0.0.1:8000"' in code
+    shutil.copy(film, tmp_path / "film.mp4")
+    told = f"key = {server.key!r}\n" + code.replace("http://127.0.0.1:8000", server.url)
+    env = env_of(tmp_path, server.url, server.key)
+    command = [sys.executable, "-c", told]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "phase='verifying'" in done.stdout
+    assert (tmp_path / "clips" / "manifest.json").is_file()
