@@ -93,6 +93,7 @@ lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--u
 	@echo "requirements.lock and requirements-dev.lock are up to date."
 
 docs: $(READY)  ## write docs/reference and docs/pictures from the code
+	@$(BIN)/python scripts/openapi.py
 	@$(BIN)/python scripts/reference.py
 	@$(BIN)/python scripts/text_sheet.py
 

@@ -313,8 +313,16 @@ def caller(request: Request) -> Caller:
     return Caller(tenant=identity.tenant, user_id=identity.user_id, correlation_id=request.state.correlation_id)
 
 
-Platform = Annotated[App, Depends(platform)]
-Who = Annotated[Caller, Depends(caller)]
+async def _platform(request: Request) -> App:
+    return platform(request)  # async: what isn't would take the way through a thread
+
+
+async def _caller(request: Request) -> Caller:
+    return caller(request)
+
+
+Platform = Annotated[App, Depends(_platform)]
+Who = Annotated[Caller, Depends(_caller)]
 
 
 def known_form(noun: str) -> Callable[[str], str]:

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from reelmill.errors import (
     MediaRejected,
+    NotFound,
     NotReady,
     ParamsInvalid,
     PipelineUnknown,
@@ -168,8 +169,7 @@ class Service:
 
     def upload(self, caller: Caller, video_id: str) -> Initiated:
         """Return where an upload stands: a fresh URL while bytes are still wanted, or the parts that have arrived."""
-        self.store.video(video_id, caller.tenant)
-        video, job = self.store.video_and_job(video_id)
+        video, job = self._own(caller, video_id)
         if video.upload_status not in OPEN_UPLOADS:
             return Initiated(video=video, job=job, upload=None)
         if video.part_size is None:
@@ -223,7 +223,9 @@ class Service:
         Idempotent, and safe to call ten times at once. Raises UploadMissing, UploadMismatch, NotAVideo,
         MediaRejected, ParamsInvalid (the video stays, its job has failed), or StorageProblem (nothing changed).
         """
-        self.store.video(video_id, caller.tenant)
+        video, driver = self._own(caller, video_id)
+        if video.upload_status is UploadStatus.UPLOADED:
+            return Completed(video=video, job=driver, already=True, message=ALREADY)
         with self._completing(video_id):
             video, driver = self.store.video_and_job(video_id)
             if video.upload_status is UploadStatus.UPLOADED:
@@ -239,6 +241,13 @@ class Service:
                 self._reject(video, job, problem)
                 raise
             return self._record_upload(video, job, source)
+
+    def _own(self, caller: Caller, video_id: str) -> tuple[Video, Job | None]:
+        """Return a video and its driver. Raises NotFound, the same for another tenant's as for an unknown one."""
+        video, job = self.store.video_and_job(video_id)
+        if video.tenant != caller.tenant:
+            raise NotFound(f"There is no video {video_id}.")
+        return video, job
 
     def _verified(self, video: Video) -> Json:
         """Return the probe of an object that is what was announced. Raises UploadProblem, StorageProblem."""

@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
@@ -87,6 +90,7 @@ def _open_sqlite(url: sa.URL) -> Engine:
         mode = "IMMEDIATE" if connection.get_execution_options().get("writing") else "DEFERRED"
         connection.exec_driver_sql(f"BEGIN {mode}")
 
+    _turns[engine] = threading.RLock()
     return engine
 
 
@@ -100,6 +104,14 @@ R = TypeVar("R")
 S = TypeVar("S", bound=HasEngine)
 
 
+_turns: WeakKeyDictionary[Engine, threading.RLock] = WeakKeyDictionary()
+
+
+def _turn(engine: Engine) -> AbstractContextManager[Any]:
+    """Let this process's writers take turns on SQLite: it has one at a time, and lets the others sleep and guess."""
+    return _turns.get(engine) or nullcontext()
+
+
 def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:
     """Run the method in one writing transaction, given as its first argument; then tell `on_commit`."""
 
@@ -107,7 +119,7 @@ def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Conc
     def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
         for left in reversed(range(TRANSACTION_TRIES)):
             try:
-                with self.engine.connect().execution_options(writing=True) as tx, tx.begin():
+                with _turn(self.engine), self.engine.connect().execution_options(writing=True) as tx, tx.begin():
                     result = method(self, tx, *args, **kwargs)
             except DBAPIError as error:
                 if left and getattr(error.orig, "sqlstate", None) in RETRIED_STATES:

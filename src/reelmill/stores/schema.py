@@ -38,24 +38,26 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads like SQL's own funct
     """The database's clock, `offset_s` seconds on (or back). Never the application's."""
 
     type = Stamp()
-    inherit_cache = False
+    inherit_cache = True
     name = "now"
 
     def __init__(self, offset_s: float = 0.0) -> None:
-        self.offset_s = float(offset_s)
-        super().__init__()
+        # A bound value, not text: a statement is compiled once for all offsets.
+        super().__init__(*([sa.literal(float(offset_s), sa.Float)] if offset_s else []))
 
 
 @compiles(now, "sqlite")
-def _now_sqlite(element: now, _compiler: Any, **_: Any) -> str:
-    shift = f", '{element.offset_s:+.3f} seconds'" if element.offset_s else ""
+def _now_sqlite(element: now, compiler: Any, **more: Any) -> str:
+    offset = compiler.process(element.clauses, **more)
+    shift = f", printf('%+.3f seconds', {offset})" if offset else ""
     return f"strftime('%Y-%m-%dT%H:%M:%fZ','now'{shift})"
 
 
 @compiles(now, "postgresql")
-def _now_postgresql(element: now, _compiler: Any, **_: Any) -> str:
+def _now_postgresql(element: now, compiler: Any, **more: Any) -> str:
     # Not now(): that is the transaction's start, which may lie before the commit of a row it waited for.
-    shift = f" + interval '{element.offset_s:.3f} seconds'" if element.offset_s else ""
+    offset = compiler.process(element.clauses, **more)
+    shift = f" + make_interval(secs => {offset})" if offset else ""
     return f"(clock_timestamp(){shift})"
 
 
