@@ -27,6 +27,7 @@
     │   ├── UploadMissing            upload_missing           400
     │   ├── UploadExpired            upload_expired           410
     │   ├── UploadMismatch           upload_mismatch          422
+    │   ├── SourceChanged            source_changed           409
     │   ├── NotAVideo                not_a_video              422
     │   └── MediaRejected            media_rejected           422
     ├── StorageProblem               the object store
@@ -347,6 +348,16 @@ class UploadMismatch(UploadProblem):
     what = "The uploaded object isn't the announced file."
     why = "Its size or its SHA-256 differs from what was declared at initiate; the object was removed."
     remedy = "Upload the file again under the same video id, or start a new upload with the right size and checksum."
+
+
+class SourceChanged(UploadProblem):
+    """Let the file come to rest, then upload it anew."""
+
+    code = "source_changed"
+    status_code = 409
+    what = "The file was changed while it was being uploaded."
+    why = "Its size or its time of change isn't what it was when the upload began, so its parts don't belong together."
+    remedy = "Wait until nothing writes to the file, then upload it again; a new upload begins."
 
 
 class NotAVideo(UploadProblem):

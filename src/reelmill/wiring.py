@@ -144,7 +144,10 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         advance=service.advance,
         drop_parts=service.parts.drop,
         policy=SweepPolicy(
-            sweep_s=settings.sweep_s, max_crashes=settings.max_crashes, rings=max(2, 2 * settings.workers)
+            sweep_s=settings.sweep_s,
+            incoming_s=2 * settings.upload_ttl_s,
+            max_crashes=settings.max_crashes,
+            rings=max(2, 2 * settings.workers),
         ),
         holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
     )
@@ -238,12 +241,7 @@ NOT_RELIED_ON = {
 
 
 def tell_missing(objects: ObjectStore) -> None:
-    """Warn of each thing that the object store was tried out for and doesn't do; of a store that doesn't answer, too.
-
-    A folder does it all.
-    """
-    if isinstance(objects, FolderStore):
-        return
+    """Warn of each thing that the object store was tried out for and doesn't do; of a store that doesn't answer, too."""
     try:
         missing = objects.capabilities().missing
     except StorageProblem as error:  # the server starts, /readyz says why it isn't ready, and the next use tries anew

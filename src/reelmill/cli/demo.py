@@ -112,7 +112,7 @@ def process(
     say("Downloading by signed URLs …")
     clear_earlier(out, set())
     with Progress("download", as_json=as_json) as progress:
-        return fetch(client, status, out, progress), plan
+        return fetch(client, status.job_id, out, progress), plan
 
 
 # ── the server and the source ─────────────────────────────────────────────────────────────────

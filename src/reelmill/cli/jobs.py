@@ -20,7 +20,6 @@ from reelmill.cli.output import (
     size_text,
 )
 from reelmill.cli.progress import Progress
-from reelmill.errors import NotReady
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -126,7 +125,7 @@ def download(
         status = client.status(job_id)
         folder = out or Path(f"{status.pipeline}-{job_id[:8]}")
         with Progress("download", as_json=as_json) as progress:
-            fetched = fetch(client, status, folder, progress)
+            fetched = fetch(client, job_id, folder, progress)
     if as_json:
         print_json(
             {"job_id": job_id, "folder": str(folder), "files": [file.model_dump(mode="json") for file in fetched]}
@@ -177,20 +176,11 @@ def ended(status: JobStatus, *, as_json: bool) -> Code:
     return Code.FAILED
 
 
-def fetch(client: Client, status: JobStatus, folder: Path, progress: Progress) -> list[ArtifactReply]:
-    """Download every artifact of a completed job into a folder; return them. Raises NotReady, BodyMismatch."""
-    artifacts = client.artifacts(status.job_id) if status.status == "completed" else []
-    if not artifacts:
-        raise NotReady(f"The job is {status.status}." if status.status != "completed" else "The job made no files.")
-    folder.mkdir(parents=True, exist_ok=True)
-    total, before = max(1, sum(artifact.size for artifact in artifacts)), 0
-    for artifact in artifacts:
-        assert artifact.url is not None, "a completed job's artifacts have URLs"
-        name = Path(artifact.name.replace("\\", "/")).name  # a server can't choose where its files go
-        client.download(artifact.url, folder / name, sha256=artifact.sha256)
-        before += artifact.size
-        progress.show(100 * before / total, name)
-    return artifacts
+def fetch(client: Client, job_id: str, folder: Path, progress: Progress) -> list[ArtifactReply]:
+    """Download every file of a completed job into a folder; return what they are. Raises NotReady, BodyMismatch."""
+    return client.download_results(
+        job_id, folder, got=lambda got, of: progress.show(100 * got / of, "", f"{size_text(got)} of {size_text(of)}")
+    )
 
 
 def _print_status(status: JobStatus, as_json: bool) -> None:

@@ -48,11 +48,11 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, pct: float, message: str = "") -> None:
-        """pct: 0–100."""
+    def show(self, pct: float, message: str = "", detail: str = "") -> None:
+        """pct: 0–100. detail: what changes all the time, a speed for example; only a bar shows it."""
         message = shown(message)
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=pct, message=message)
+            self._bars.update(self._task, completed=pct, message=f"{message}  {shown(detail)}".rstrip())
             return
         last_pct, last_message = self._told
         ended = pct >= 100 > last_pct
