@@ -323,6 +323,22 @@ def test_a_proxy_path_stays_when_another_job_runs_later(wire: Wire, film: Path) 
     assert head == film.read_bytes()[:4096]
 
 
+@pytest.mark.req("A-03", "C-08")
+def test_the_queues_own_id_is_shown_and_finds_nothing(serve: Serve, film: Path, tmp_path: Path) -> None:
+    with serve(tmp_path / "data", workers=0) as server:
+        wire = Wire(server, server.key("admin"))
+        begun = wire.initiate("C", film)
+        wire.put(begun, film)
+        wire.complete("C", begun)
+        task_id = str(uuid.uuid4())
+        assert server.app.store.claim("a worker", limit=1, lease_s=60, engine_task_id=task_id)
+        job = wire.get(f"/api/videos/{begun['video_id']}")["job"]
+        assert (job["celery_task_id"], job["job_id"], job["status"]) == (task_id, begun["job_id"], "running")
+        for path in ("/api/jobs/{}/status", "/videos/jobs/{}/status", "/api/v1/videos/jobs/{}/status"):
+            assert wire.raw_get(path.format(task_id))[0] == 404
+        assert wire.post("/api/upload/complete", COMPLETE["job_id"] % task_id.encode())[0] == 404
+
+
 # ── the same work by both doors ───────────────────────────────────────────────────────────────
 
 

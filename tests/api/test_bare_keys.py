@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from older import COMPLETE, OLDER, Wire
+from reelmill.jobs.keys import may_be_source
 from reelmill.jobs.service import ALREADY
 
 if TYPE_CHECKING:
@@ -24,6 +25,31 @@ Serve = Callable[..., AbstractContextManager["Running"]]
 @pytest.fixture(scope="module")
 def wire(server: Running) -> Wire:
     return Wire(server, server.key("admin"))
+
+
+@pytest.mark.parametrize(
+    ("key", "may"),
+    [
+        ("acme/original/a.mp4", True),
+        ("acme/original/2026/11/cam-1_B.mp4", True),
+        ("acme/original/..mp4", True),
+        ("acme/original/../outputs/a.mp4", False),
+        ("acme/original/./a.mp4", False),
+        ("acme/original/..", False),
+        ("acme/original/", False),
+        ("acme/original", False),
+        ("acme/original//a.mp4", False),
+        ("acme/original/a b.mp4", False),
+        ("acme/original/a.mp4\n", False),
+        ("acme/original/" + "a" * 201, False),
+        ("acme/original/" + "a/" * 300 + "a", False),
+        ("acme/outputs/a.mp4", False),
+        ("acme-2/original/a.mp4", False),
+        ("/acme/original/a.mp4", False),
+    ],
+)
+def test_where_a_source_may_lie_is_a_matter_of_its_key_alone(key: str, may: bool) -> None:
+    assert may_be_source("acme", key) is may
 
 
 def completing(key: str, more: bytes = b',"pipeline":"slow_writer","params":{"steps":1,"seconds":0}') -> bytes:
