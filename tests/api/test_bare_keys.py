@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,10 @@ import pytest
 from older import COMPLETE, OLDER, Wire
 from reelmill.jobs.keys import may_be_source
 from reelmill.jobs.service import ALREADY
+from running import Server
 
 if TYPE_CHECKING:
     from conftest import Running
-
-Serve = Callable[..., AbstractContextManager["Running"]]
 
 
 @pytest.fixture(scope="module")
@@ -188,19 +186,20 @@ def test_ten_completes_at_once_make_one_job(wire: Wire, film: Path, tmp_path: Pa
 
 
 @pytest.mark.req("A-05", "D-03")
-def test_ten_completes_at_two_servers_make_one_job(serve: Serve, film: Path, tmp_path: Path, postgres_url: str) -> None:
+def test_ten_completes_at_two_servers_make_one_job(film: Path, tmp_path: Path, postgres_url: str) -> None:
     shared = {"database_url": postgres_url, "storage_url": f"file://{tmp_path / 'objects'}"}
-    with serve(tmp_path / "one", **shared) as one, serve(tmp_path / "two", **shared) as two:
-        wire = Wire(one, one.key("admin"))
-        other = Wire(two, wire.key.decode())
+    with Server(tmp_path / "one", **shared) as one, Server(tmp_path / "two", **shared) as two:
+        wires = [Wire(one, one.key), Wire(two, two.key)]
         for _ in range(3):
-            key = f"default/original/{uuid.uuid4().hex}.mp4"
-            wire.store(key, film, tmp_path)
-            before = rows(wire)
-            job_id = assert_one_job([wire, other] * 5, "/api/upload/complete", completing(key))
-            assert rows(wire) == (before[0] + 1, before[1] + 1)
-            wire.until(job_id, "completed")
-            assert wire.get(f"/api/v1/jobs/{job_id}")["run"] == 1
+            key = f"default/original/{uuid.uuid4().hex}/film.mp4"
+            there = tmp_path / "objects" / "objects" / key
+            there.parent.mkdir(parents=True)
+            shutil.copy(film, there)
+            before = rows(wires[0])
+            job_id = assert_one_job(wires * 5, "/api/upload/complete", completing(key))
+            assert rows(wires[0]) == (before[0] + 1, before[1] + 1)
+            wires[1].until(job_id, "completed")
+            assert wires[1].get(f"/api/v1/jobs/{job_id}")["run"] == 1
 
 
 def assert_one_job(wires: list[Wire], path: str, body: bytes) -> str:

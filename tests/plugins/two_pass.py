@@ -20,7 +20,6 @@ PARTS = 2
 class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seconds: float = Field(0, ge=0, le=60, description="How long each step takes at least.")
     head_bytes: int = Field(4096, ge=1, le=1 << 20)
     head_kind: str = Field("head", max_length=32, description="The kind of the quick pass's file.")
 
@@ -55,9 +54,6 @@ class TwoPass:
         return {"steps": 1 + PARTS}
 
     def run(self, step: Step, work: Work) -> StepResult:
-        for tick in range(int(step.params["seconds"] / 0.02)):
-            work.stop.wait(0.02)
-            work.progress(tick * 0.02 / step.params["seconds"])
         content = work.fetch(work.claim.video.key, "source").read_bytes()
         if step.stage == "quick":
             path = work.scratch / "head.bin"
