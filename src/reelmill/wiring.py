@@ -241,7 +241,7 @@ NOT_RELIED_ON = {
 
 
 def tell_missing(objects: ObjectStore) -> None:
-    """Warn of each thing that the object store was tried out for and doesn't do; of a store that doesn't answer, too."""
+    """Warn of each thing that the object store was tried out for and doesn't do, or that it doesn't answer."""
     try:
         missing = objects.capabilities().missing
     except StorageProblem as error:  # the server starts, /readyz says why it isn't ready, and the next use tries anew

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 
 from reelmill import __version__
 from reelmill.api import access, audit, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, aliases, errors, events, health, jobs, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
@@ -40,6 +41,7 @@ TAGS = [
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "health", "description": "For load balancers and orchestrators; no key needed."},
+    aliases.TAG,
 ]
 
 
@@ -75,6 +77,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         access.router,
         audit.router,
         health.router,
+        aliases.router,
     ):
         api.include_router(routes)
     if isinstance(app.objects, FolderStore):

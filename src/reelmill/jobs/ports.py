@@ -125,7 +125,10 @@ class JobStore(Protocol):
 
     # videos and jobs
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        """Insert a video awaiting its upload and, with it, a job in `awaiting_upload` that becomes its driver."""
+        """Insert a video awaiting its upload and, with it, a job in `awaiting_upload` that becomes its driver.
+
+        Raises TransitionRefused when there is a video of this key already.
+        """
         ...
 
     def add_job(self, job: NewJob, opening: Opening) -> Job:
@@ -264,6 +267,10 @@ class JobStore(Protocol):
     # reading
     def video(self, video_id: str, tenant: str | None = None) -> Video:
         """Raises NotFound; also when another tenant owns it."""
+        ...
+
+    def video_at(self, key: str, tenant: str) -> Video:
+        """Return the video whose source lies under this key. Raises NotFound; also when another tenant owns it."""
         ...
 
     def job(self, job_id: str, tenant: str | None = None) -> Job:

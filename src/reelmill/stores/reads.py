@@ -37,6 +37,14 @@ class SqlReads:
         return rows.to_video(_one(tx, schema.videos, video_id, tenant))
 
     @reading
+    def video_at(self, tx: Connection, key: str, tenant: str) -> Video:
+        v = schema.videos
+        row = tx.execute(sa.select(v).where(v.c.key == key, v.c.tenant == tenant)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no upload {key}.")
+        return rows.to_video(row)
+
+    @reading
     def job(self, tx: Connection, job_id: str, tenant: str | None = None) -> Job:
         return rows.to_job(_one(tx, schema.jobs, job_id, tenant))
 

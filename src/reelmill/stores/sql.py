@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError
 
 from reelmill.errors import LeaseLost, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
@@ -60,27 +61,30 @@ class SqlStore(SqlReads):
 
     @writing
     def add_video(self, tx: Connection, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        row = moves.returned(
-            tx,
-            sa.insert(videos).values(
-                id=video.id,
-                tenant=video.tenant,
-                user_id=video.user_id,
-                filename=video.filename,
-                content_type=video.content_type,
-                size_bytes=video.size_bytes,
-                sha256=video.sha256,
-                key=video.key,
-                labels=dict(video.labels),
-                upload_status=UploadStatus.AWAITING,
-                processing_status=Processing.PENDING,
-                processing_job_id=job.id if job else None,
-                created_at=now(),
-                upload_expires_at=now(video.upload_ttl_s),
-                part_size=video.part_size,
-                multipart_id=video.multipart_id,
-            ),
-        )
+        try:
+            row = moves.returned(
+                tx,
+                sa.insert(videos).values(
+                    id=video.id,
+                    tenant=video.tenant,
+                    user_id=video.user_id,
+                    filename=video.filename,
+                    content_type=video.content_type,
+                    size_bytes=video.size_bytes,
+                    sha256=video.sha256,
+                    key=video.key,
+                    labels=dict(video.labels),
+                    upload_status=UploadStatus.AWAITING,
+                    processing_status=Processing.PENDING,
+                    processing_job_id=job.id if job else None,
+                    created_at=now(),
+                    upload_expires_at=now(video.upload_ttl_s),
+                    part_size=video.part_size,
+                    multipart_id=video.multipart_id,
+                ),
+            )
+        except IntegrityError as error:
+            raise TransitionRefused("There is a video of this key already.") from error
         assert row is not None
         return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
 
