@@ -13,8 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, audit, errors, events, health, jobs, uploads, videos
-from reelmill.api import access, aliases, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, aliases, audit, errors, events, health, jobs, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
