@@ -442,16 +442,9 @@ class ObjectStore(Protocol):
         ...
 
     def sign_operation(
-        self,
-        method: str,
-        key: str,
-        *,
-        multipart_id: str | None,
-        number: int | None,
-        size_bytes: int | None,
-        content_type: str,
-        expires_s: int = 900,
-    ) -> SignedRequest:
+        self, method: str, key: str, *, multipart_id: str | None, number: int | None, size_bytes: int | None,
+        content_type: str, expires_s: int = 900,
+    ) -> SignedRequest:  # fmt: skip
         """Return one request of S3's own protocol, as browsers' uploaders send them (Uppy's `signRequest`).
 
         PUT: the object, or a part when `multipart_id` and `number` are given. POST: begin an upload in parts, or
