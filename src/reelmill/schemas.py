@@ -457,7 +457,7 @@ class KeyRequest(Request):
 
     name: str = Field(min_length=1, max_length=128, description="To tell it from others.")
     scopes: Annotated[list[Scope], AfterValidator(_each_once)] = Field(
-        min_length=1, description="What it may do; `admin` includes all."
+        min_length=1, json_schema_extra={"uniqueItems": True}, description="What it may do; `admin` includes all."
     )
     subject: str | None = Field(
         None, min_length=1, max_length=128, description="`user_id` of what it makes; the name by default."

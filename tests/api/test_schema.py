@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 CASES = 200
 DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "docs" / "reference" / "openapi.json").read_text())
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+#: A schema can't say which cursors and ids we gave, what a pipeline takes, or that an upload is one in parts: a request
+#: of the right shape may be refused for what it means.
+EXPECTED = ["2xx", "3xx", "400", "401", "403", "404", "409", "410", "422", "429"]
+CONFIG = schemathesis.Config.from_dict({"checks": {"positive_data_acceptance": {"expected-statuses": EXPECTED}}})
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 CODES = {kind.code: kind for kind in catalogue()}
 

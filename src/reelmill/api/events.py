@@ -33,7 +33,7 @@ STREAM = {
         "`id` is the event's seq, `event` its type, `data` JSON. `progress` events have no id. "
         "The stream ends after the event that ends the job."
     ),
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 
