@@ -96,21 +96,25 @@ def http() -> str:
         platform = build(Settings(data=Path(folder)))
         document = create_app(platform).openapi()
         platform.store.close_engine()
-    rows = [
-        (
-            method.upper(),
-            f"`{path}`",
-            operation.get("description", "").split("\n")[0],
-            f"`{operation['x-scope']}`" if operation.get("x-scope") else "none",
-        )
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-    ]
+    rows: dict[bool, list[tuple[str, ...]]] = {False: [], True: []}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            rows[operation.get("deprecated", False)].append(
+                (
+                    method.upper(),
+                    f"`{path}`",
+                    operation.get("description", "").split("\n")[0],
+                    f"`{operation['x-scope']}`" if operation.get("x-scope") else "none",
+                )
+            )
+    head = ("method", "path", "what", "scope")
     return page(
         "HTTP API",
         "Requests and replies are JSON. Send a key as `Authorization: Bearer KEY`; *scope* is what the key must allow. "
         "A running server serves the full OpenAPI document at `/openapi.json` and a page to try it at `/docs`.",
-        table(("method", "path", "what", "scope"), rows),
+        f"{table(head, rows[False])}\n## Older clients\n\n"
+        "The paths by which [older clients](../how-to/older-clients.md) know the same.\n\n"
+        f"{table(head, rows[True])}",
     )
 
 

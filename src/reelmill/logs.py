@@ -54,7 +54,7 @@ def configure(
         logging.getLogger(name).propagate = True
     # Its lines hold query strings, and those hold signatures; ours (reelmill.access) don't.
     logging.getLogger("uvicorn.access").disabled = True
-    for name in ("alembic", "httpx2", "httpcore2", "multipart", "PIL"):
+    for name in ("alembic", "boto3", "botocore", "httpx2", "httpcore2", "multipart", "PIL", "urllib3"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
     structlog.configure(
         processors=[

@@ -470,16 +470,49 @@ class KeyReply(Reply):
     prefix: str = Field(description="How its secret begins.")
     scopes: list[str]
     subject: str
+    active: bool = Field(description="Whether it opens anything now.")
     created_at: datetime
-    revoked_at: datetime | None
+    revoked_at: datetime | None = Field(description="When it stopped; in the future of one that was rotated.")
 
 
 class KeyCreated(KeyReply):
     secret: str | None = Field(description="Shown once, now; null when the reply is a replay.")
 
 
+class RotateRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 3600}]})
+
+    overlap_s: int = Field(
+        0, strict=True, ge=0, le=604_800, description="Seconds for which the old secret goes on: time to roll it out."
+    )
+
+
+class KeyRotated(KeyCreated):
+    """The new key."""
+
+    replaces: KeyReply = Field(description="The old one, with its end.")
+
+
 class KeyList(Reply):
     items: list[KeyReply]
+
+
+# ── audit ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class AuditReply(Reply):
+    """Who did what, and when."""
+
+    id: str
+    action: str = Field(description="`key.create`, `key.rotate`, `key.revoke`, `upload.abort`, `browser.signin`, …")
+    target: str = Field(description="The id of what it was done to.")
+    actor: str = Field(
+        description="The key's subject; `owner` in the signed-in browser, `operator` at the server's command line."
+    )
+    actor_key_id: str | None
+    correlation_id: str | None = Field(description="As in the header X-Request-Id and in the server's log.")
+    data: dict[str, Any] = Field(description="What else there is to know; never a secret.")
+    created_at: datetime
 
 
 # ── pages and problems ────────────────────────────────────────────────────────────────────────
@@ -499,6 +532,10 @@ class VideoPage(Listing[VideoReply]):
 
 
 class JobPage(Listing[JobSummary]):
+    pass
+
+
+class AuditPage(Listing[AuditReply]):
     pass
 
 
@@ -547,6 +584,7 @@ class HealthReply(Reply):
 class CheckReply(Reply):
     ok: bool
     detail: str
+    code: str | None = None  #: of the catalogue, when something is wrong
 
 
 class ReadyReply(Reply):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reelmill.errors import SettingInvalid
 
 GB = 1 << 30
+
+
+def _networks(text: str) -> str:
+    for part in text.split(","):
+        ipaddress.ip_network(part.strip())
+    return text
 
 
 class Settings(BaseSettings):
@@ -23,13 +30,35 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="`sqlite:////path/file.db` or `postgresql://user:password@host/db`. Default: in the folder."
     )
-    storage_url: str | None = Field(None, description="`file:///path`. Default: in the data folder.")
+    storage_url: str | None = Field(
+        None,
+        description="`file:///path`, or `s3://bucket/prefix` with `?endpoint=`, `public_endpoint=`, `region=`, "
+        "`addressing=path` or `virtual`. Default: in the data folder.",
+    )
+    cors_origins: str = Field(
+        "*",
+        pattern=r"^(\*|https?://[^/\s,]+(,https?://[^/\s,]+)*)$",
+        description="Web pages that may upload into an S3 bucket: `*`, or `https://one.example,https://two.example`.",
+    )
     host: str = Field("127.0.0.1", description="Address to bind to; another than loopback needs an API key first.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^/]+(/.*)?$",
         description="How clients reach the server, e.g. `https://video.example`.",
+    )
+
+    rate_limit: int = Field(
+        1200,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute for each key, and for each address without a valid one, in each process; "
+        "so many may also come at once. 0: no limit.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+        None,
+        description="Addresses or networks of reverse proxies, like `10.0.0.1,192.168.0.0/24`: from these, "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed. Default: from none.",
     )
 
     workers: int = Field(

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from reelmill.dispatch.inline import InlineDispatcher
-from reelmill.errors import DataFolderLocked, SettingInvalid
+from reelmill.errors import DataFolderLocked, SettingInvalid, StorageProblem
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.model import Json, Located
 from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline
@@ -26,6 +26,7 @@ from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
 from reelmill.objects.folder import FolderStore, load_secret
+from reelmill.objects.s3_place import read_place
 from reelmill.pipelines.base import Toolbox
 from reelmill.settings import Settings
 from reelmill.stores import migrate
@@ -63,6 +64,7 @@ class App:
                 log.info("steps of an earlier process released", steps=released)
         else:
             clear_dead_scratch(self.settings.data / "scratch")  # their steps come back by their leases
+        tell_missing(self.objects)
         self.feed.start()
         self.sweeper.start()
         self.runner.start(self.settings.workers)
@@ -142,7 +144,10 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         advance=service.advance,
         drop_parts=service.parts.drop,
         policy=SweepPolicy(
-            sweep_s=settings.sweep_s, max_crashes=settings.max_crashes, rings=max(2, 2 * settings.workers)
+            sweep_s=settings.sweep_s,
+            incoming_s=2 * settings.upload_ttl_s,
+            max_crashes=settings.max_crashes,
+            rings=max(2, 2 * settings.workers),
         ),
         holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
     )
@@ -163,9 +168,14 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
 
 def open_access(settings: Settings) -> SqlAccess:
     """Return the keys alone, without pipelines and workers; also beside a running server."""
+    upgrade(settings)
+    return SqlAccess(open_engine(settings.database))
+
+
+def upgrade(settings: Settings) -> None:
+    """Make the data folder and bring the schema up to date. Raises DataFolderLocked while a server uses SQLite."""
     settings.data.mkdir(parents=True, exist_ok=True)
     _bring_up_to_date(settings, DataLock(settings.data / "lock") if settings.embedded else None)
-    return SqlAccess(open_engine(settings.database))
 
 
 def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:
@@ -196,15 +206,49 @@ def load_pipelines(tools: Toolbox) -> dict[str, Pipeline]:
     return {pipeline.name: pipeline for pipeline in sorted(found, key=lambda p: str(p.name))}
 
 
-def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> FolderStore:
-    """Return the object store that REELMILL_STORAGE_URL names. Raises SettingInvalid."""
+def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> ObjectStore:
+    """Return the object store that REELMILL_STORAGE_URL names. Raises SettingInvalid, StorageDenied."""
     url = urlsplit(settings.storage)
+    if url.scheme == "s3":
+        return _open_s3(settings)
     if url.scheme != "file" or not url.path.startswith("/"):
         raise SettingInvalid(
-            f"REELMILL_STORAGE_URL={settings.storage!r} can't be used; a good value is file:///var/lib/reelmill/objects."
+            f"REELMILL_STORAGE_URL={settings.storage!r} can't be used; "
+            "good values are file:///var/lib/reelmill/objects and s3://bucket?region=eu-central-1."
         )
     secret = load_secret(settings.data / "secret")
     return FolderStore(Path(url.path), secret=secret, base_url=base_url)
+
+
+def _open_s3(settings: Settings) -> ObjectStore:
+    try:
+        from reelmill.objects.s3 import S3Store  # boto3 is an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if error.name not in ("boto3", "botocore"):
+            raise
+        raise SettingInvalid("REELMILL_STORAGE_URL=s3://… needs boto3: pip install 'reelmill[s3]'.") from error
+    return S3Store(read_place(settings.storage), cors_origins=settings.cors_origins)
+
+
+NOT_RELIED_ON = {
+    "binds_size": "an upload URL takes any length; a wrong one is found when the upload is completed",
+    "binds_checksum": "an upload URL takes any bytes; wrong ones are found by reading the object at complete",
+    "writes_once": "an upload URL can replace its object for as long as it lives",
+    "multipart": "files can't be sent in parts, so none may be larger than one PUT takes",
+    "part_checksums": "parts are taken unchecked; wrong ones are found by reading the object at complete",
+    "ranges": "videos can't be read in parts: uploads can't be verified, so this store is of no use",
+}
+
+
+def tell_missing(objects: ObjectStore) -> None:
+    """Warn of each thing that the object store was tried out for and doesn't do, or that it doesn't answer."""
+    try:
+        missing = objects.capabilities().missing
+    except StorageProblem as error:  # the server starts, /readyz says why it isn't ready, and the next use tries anew
+        log.error("object store can't be used", code=error.code, detail=error.detail, remedy=error.remedy)
+        return
+    for name in missing:
+        log.warning("object store lacks a guarantee", capability=name, means=NOT_RELIED_ON[name])
 
 
 def _prober(settings: Settings) -> Callable[[Located], Json]:

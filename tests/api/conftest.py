@@ -139,7 +139,8 @@ def running(data: Path, **settings: Any) -> Iterator[Running]:
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = build(
-        read_settings(data=data, **{"workers": 2, "sweep_s": 0.5, "grace_s": 0, **settings}), base_url=lambda: url
+        read_settings(data=data, **{"workers": 2, "sweep_s": 0.5, "grace_s": 0, "rate_limit": 1_000_000, **settings}),
+        base_url=lambda: url,
     )
     api = create_app(app, signin=SignIn(load_secret(data / "secret")))
     config = uvicorn.Config(api, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)

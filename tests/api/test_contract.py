@@ -262,7 +262,7 @@ def test_health_needs_no_key(connect: Connect) -> None:
     nobody = connect()
     assert nobody.get("/healthz").json()["status"] == "ok"
     ready = nobody.get("/readyz").json()
-    assert ready["ready"] and set(ready["checks"]) == {"database", "schema", "storage", "workers"}
+    assert ready["ready"] and set(ready["checks"]) == {"database", "schema", "storage", "disk", "workers"}
 
 
 @pytest.mark.req("E-10")
@@ -274,6 +274,8 @@ def test_a_server_whose_storage_is_gone_is_not_ready(serve: Serve, connect: Conn
         objects.write_text("a file where the folder was")
         reply = nobody.get("/readyz")
         assert reply.status_code == 503 and not reply.json()["checks"]["storage"]["ok"]
+        assert reply.json()["checks"]["storage"]["code"] == "storage_denied"
+        assert str(tmp_path) not in reply.text, "where things lie is nobody's business who has no key"
         assert reply.json()["checks"]["database"]["ok"] and nobody.get("/healthz").status_code == 200
         objects.unlink()
         away.rename(objects)

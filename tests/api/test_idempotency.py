@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+import sqlalchemy as sa
+
+from reelmill.stores.schema import requests
 
 if TYPE_CHECKING:
-    from conftest import Client
+    from conftest import Client, Running
 
 ABOUT = {"filename": "a.mp4", "size": 100, "content_type": "video/mp4"}
 
@@ -26,12 +29,43 @@ def test_a_repeated_initiate_gets_the_first_reply_and_makes_no_second_video(clie
     first = client.post("/api/v1/uploads/initiate", json=ABOUT, headers=headers)
     second = client.post("/api/v1/uploads/initiate", json=ABOUT, headers=headers)
     assert (first.status_code, second.status_code) == (201, 201)
-    assert first.content == second.content
+    assert {**first.json(), "upload": None} == {**second.json(), "upload": None}
     assert second.headers["Idempotent-Replayed"] == "true" and "Idempotent-Replayed" not in first.headers
     assert second.headers["content-type"] == first.headers["content-type"]
     newest = client.call("GET", "/videos", params={"limit": 2})["items"]
     assert [one["id"] for one in newest].count(first.json()["video_id"]) == 1
     assert newest[0]["id"] == first.json()["video_id"]
+
+
+def test_a_replayed_initiate_signs_afresh_for_no_signed_url_is_stored(
+    client: Client, server: Running, film: Path
+) -> None:
+    headers = key()
+    about = {"filename": film.name, "size": film.stat().st_size, "content_type": "video/mp4"}
+    first = client.call("POST", "/uploads/initiate", 201, json=about, headers=headers)
+    with server.app.store.engine.connect() as connection:
+        stored = connection.execute(sa.select(requests).where(requests.c.key == headers["Idempotency-Key"])).one()
+        assert "signature" not in str(connection.execute(sa.select(requests)).all())
+    assert stored.body == first["video_id"]
+    again = client.call("POST", "/uploads/initiate", 201, json=about, headers=headers)
+    assert again["upload"]["method"] == "PUT" and "signature=" in again["upload"]["url"]
+    assert client.put(again["upload"], film.read_bytes()).status_code == 200
+    client.call("POST", "/uploads/complete", json={"video_id": first["video_id"]})
+    ended = client.call("POST", "/uploads/initiate", 409, json=about, headers=headers)
+    assert ended["code"] == "transition_refused" and first["video_id"] in ended["detail"]
+
+
+def test_a_replay_signs_parts_and_operations_afresh(client: Client, server: Running, film: Path) -> None:
+    about = {"filename": film.name, "size": film.stat().st_size, "content_type": "video/mp4", "multipart": True}
+    headers = key()
+    begun, again = (client.call("POST", "/uploads/initiate", 201, json=about, headers=headers) for _ in range(2))
+    assert begun == again and begun["upload"]["part_count"] == 1
+    parts, headers = f"/uploads/{begun['video_id']}/parts", key()
+    for _ in range(2):
+        (part,) = client.call("POST", parts, json={"parts": [{"number": 1}]}, headers=headers)["parts"]
+        assert client.put(part, film.read_bytes()).status_code == 200
+    with server.app.store.engine.connect() as connection:
+        assert "signature" not in str(connection.execute(sa.select(requests)).all())
 
 
 def test_another_body_under_the_same_key_is_refused(client: Client) -> None:

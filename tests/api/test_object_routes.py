@@ -17,10 +17,11 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from reelmill.api.objects import disposition, router
+from reelmill.api.objects import router
 from reelmill.errors import ReelmillError
 from reelmill.jobs.model import SignedRequest
 from reelmill.objects.folder import FolderStore
+from reelmill.objects.names import disposition
 
 BODY = b"0123456789" * 100
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from making import db_clock, db_now, execute, new_id, query
-from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, NotFound
-from reelmill.jobs.model import ApiKey
-from reelmill.jobs.ports import StoredReply
+from reelmill.errors import CursorInvalid, IdempotencyInProgress, IdempotencyMismatch, NotFound
+from reelmill.jobs.model import ApiKey, Caller
+from reelmill.jobs.ports import FreshSecret, StoredReply
 from reelmill.stores.access import SqlAccess
 from reelmill.stores.sql import SqlStore
 
@@ -102,6 +104,146 @@ def test_a_keys_stamps_are_the_databases(access: SqlAccess, store: SqlStore) -> 
     key = access.revoke_key(add_key(access, "rm_one").id)
     assert key.revoked_at is not None
     assert before <= key.created_at <= key.revoked_at <= db_now(store)
+
+
+# ── rotation ──────────────────────────────────────────────────────────────────────────────────
+
+
+def fresh(secret: str) -> FreshSecret:
+    return FreshSecret(new_id(), secret[:4], sha256(secret))
+
+
+def pass_millisecond() -> None:
+    """Let a millisecond pass: what SQLite stamps within one has no order."""
+    time.sleep(0.002)
+
+
+def test_a_rotated_key_and_its_successor_both_open_until_the_overlap_is_over(
+    access: SqlAccess, store: SqlStore
+) -> None:
+    key = add_key(access, "rm_old")
+    pass_millisecond()
+    new, old = access.rotate_key(key.id, fresh("rm_new"), 3600, "acme")
+    assert (new.name, new.scopes, new.subject, new.tenant) == (key.name, key.scopes, key.subject, key.tenant)
+    assert new.active and new.revoked_at is None and new.id != key.id
+    assert old.active and old.revoked_at is not None
+    assert timedelta(minutes=59) < old.revoked_at - db_now(store) <= timedelta(hours=1)
+    assert access.find_key(sha256("rm_old")) == old and access.find_key(sha256("rm_new")) == new
+    assert access.keys("acme") == [old, new]
+    execute(store, f"UPDATE api_keys SET revoked_at = {db_clock(store, 0.001)} WHERE id = :id", id=key.id)
+    assert access.find_key(sha256("rm_old")) is None and access.find_key(sha256("rm_new")) == new
+    assert [one.active for one in access.keys("acme")] == [False, True]
+
+
+def test_an_overlap_ends_by_itself(access: SqlAccess) -> None:
+    access.rotate_key(add_key(access, "rm_old").id, fresh("rm_new"), 1)
+    deadline = time.monotonic() + 30
+    while access.find_key(sha256("rm_old")) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_rotation_without_overlap_stops_the_old_key_at_once(access: SqlAccess) -> None:
+    _, old = access.rotate_key(add_key(access, "rm_old").id, fresh("rm_new"), 0)
+    assert not old.active and access.find_key(sha256("rm_old")) is None
+
+
+def test_revoking_within_the_overlap_stops_the_key_now(access: SqlAccess, store: SqlStore) -> None:
+    key = add_key(access, "rm_old")
+    access.rotate_key(key.id, fresh("rm_new"), 3600)
+    revoked = access.revoke_key(key.id)
+    assert revoked.revoked_at is not None and revoked.revoked_at <= db_now(store) and not revoked.active
+    assert access.find_key(sha256("rm_old")) is None
+
+
+def test_of_many_rotations_at_once_one_succeeds(access: SqlAccess) -> None:
+    key = add_key(access, "rm_old")
+    together, seen = threading.Barrier(8), Counter[str]()
+
+    def turn(n: int) -> None:
+        together.wait()
+        try:
+            access.rotate_key(key.id, fresh(f"rm_new{n}"), 60)
+            seen["rotated"] += 1
+        except Exception as error:
+            seen[type(error).__name__] += 1
+
+    threads = [threading.Thread(target=turn, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {"rotated": 1, "KeyRevoked": 7}
+    assert len(access.keys()) == 2
+
+
+def test_a_rotation_that_fails_changes_nothing(access: SqlAccess) -> None:
+    key = add_key(access, "rm_old")
+    before = access.audit_log()
+    with pytest.raises(NotFound):
+        access.rotate_key(key.id, fresh("rm_new"), 60, "globex")
+    with pytest.raises(sa.exc.IntegrityError):  # the successor can't be stored, so the old key has no end
+        access.rotate_key(key.id, fresh("rm_old"), 60)
+    assert access.keys() == [key]
+    assert access.audit_log() == before
+
+
+# ── the audit log ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_actions_on_keys_are_noted_with_who_when_and_why(access: SqlAccess, store: SqlStore) -> None:
+    before = db_now(store)
+    key = add_key(access, "rm_old")
+    by = Caller(tenant="acme", user_id="ann", correlation_id="c-1", key_id=new_id())
+    pass_millisecond()
+    new, _ = access.rotate_key(key.id, fresh("rm_new"), 60, "acme", by)
+    pass_millisecond()
+    access.revoke_key(key.id, "acme", by)
+    access.revoke_key(key.id, "acme", by)
+    entries = access.audit_log("acme").items
+    assert [entry.action for entry in entries] == ["key.revoke", "key.rotate", "key.create"]
+    assert {entry.target for entry in entries} == {key.id}
+    assert [(one.actor, one.actor_key_id, one.correlation_id) for one in entries] == [
+        ("ann", by.key_id, "c-1"),
+        ("ann", by.key_id, "c-1"),
+        ("operator", None, None),
+    ]
+    assert entries[1].data == {
+        "name": key.name, "scopes": list(key.scopes), "subject": "ann", "new_key_id": new.id, "overlap_s": 60,
+    }  # fmt: skip
+    assert before <= entries[2].created_at <= entries[1].created_at <= entries[0].created_at <= db_now(store)
+    assert "rm_old" not in str(query(store, "SELECT * FROM audit"))
+
+
+def test_any_action_can_be_noted_and_found_again(access: SqlAccess) -> None:
+    ann, bob = Caller(tenant="acme", user_id="ann"), Caller(tenant="globex", user_id="bob")
+    for n in range(5):
+        access.audit(ann, action="upload.abort", target=f"video-{n}", data={"size": n})
+    access.audit(bob, action="upload.abort", target="video-1")
+    (found,) = access.audit_log("acme", target="video-1").items
+    assert (found.actor, found.tenant, found.data) == ("ann", "acme", {"size": 1})
+    assert {entry.tenant for entry in access.audit_log(target="video-1").items} == {"acme", "globex"}
+    assert access.audit_log("acme", action="key.create").items == ()
+    first = access.audit_log(action="upload.abort", limit=4)
+    rest = access.audit_log(action="upload.abort", limit=4, cursor=first.next_cursor)
+    assert len({entry.id for entry in (*first.items, *rest.items)}) == 6 and rest.next_cursor is None
+    with pytest.raises(CursorInvalid):
+        access.audit_log(cursor="x")
+
+
+def test_a_cookie_that_was_signed_out_stays_so_for_its_life(access: SqlAccess, store: SqlStore) -> None:
+    owner = Caller()
+    assert not access.signed_out(sha256("a"))
+    for _ in range(2):
+        access.sign_out(sha256("a"), 3600, owner)
+    assert access.signed_out(sha256("a")) and not access.signed_out(sha256("b"))
+    assert [entry.action for entry in access.audit_log().items] == ["browser.signout"]
+    execute(store, f"UPDATE signed_out SET until = {db_clock(store, 1)}")
+    access.sign_out(sha256("b"), 3600, owner)
+    assert not access.signed_out(sha256("a")), "its own time is over by then"
+
+
+# ── idempotent requests ───────────────────────────────────────────────────────────────────────
 
 
 def test_a_new_request_is_worked_on(access: SqlAccess) -> None:

@@ -259,6 +259,20 @@ def test_an_uploaded_video_can_stand_without_a_job(store: SqlStore) -> None:
     assert store.video_and_job(video.id) == (video, None)
 
 
+@pytest.mark.req("A-05")
+def test_a_video_is_found_by_its_key_and_has_it_alone(store: SqlStore) -> None:
+    mine = make_video(store)
+    assert store.video_at(mine.key, mine.tenant) == mine
+    for key, tenant in ((mine.key, "stranger"), (f"{mine.key}/more", mine.tenant), ("", mine.tenant)):
+        with pytest.raises(NotFound, match=f"There is no upload {key}."):
+            store.video_at(key, tenant)
+    second = dataclasses.replace(new_video(tenant="stranger"), key=mine.key)
+    with pytest.raises(TransitionRefused):
+        store.add_video(second, new_job(second.id))
+    assert query(store, "SELECT count(*) AS n FROM videos")[0]["n"] == 1
+    assert query(store, "SELECT count(*) AS n FROM jobs")[0]["n"] == 0
+
+
 def test_an_upload_that_does_not_come_in_time_expires(store: SqlStore) -> None:
     late, job = make_waiting(store, ttl_s=0.1)
     lone, _ = store.add_video(new_video(ttl_s=0.1))

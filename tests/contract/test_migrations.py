@@ -13,7 +13,9 @@ from alembic.migration import MigrationContext
 
 from making import PROBE, claim_one, db_clock, done, execute, finish_open_steps, make_job, query
 from reelmill.jobs.lifecycle import Event, Processing, Status, StepStatus
+from reelmill.jobs.ports import FreshSecret
 from reelmill.stores import migrate
+from reelmill.stores.access import SqlAccess
 from reelmill.stores.schema import metadata
 from reelmill.stores.sql import SqlStore, open_store
 
@@ -135,6 +137,32 @@ def test_a_row_still_needs_its_parent_after_going_back_and_up_again(empty_url: s
             f"INSERT INTO events (job_id, seq, type, data, created_at) VALUES ('none', 1, 't', '{{}}', "
             f"{db_clock(store)})",
         )
+
+
+def test_keys_of_an_earlier_revision_open_what_they_opened(empty_url: str) -> None:
+    migrate.upgrade(empty_url, "0003")
+    with opened(empty_url) as store:
+        now = db_clock(store)
+        for secret, ended in (("good", "NULL"), ("revoked", now)):
+            execute(
+                store,
+                f"""INSERT INTO api_keys (id, name, prefix, sha256, scopes, subject, tenant, created_at, revoked_at)
+                    VALUES (:id, 'shop', 'rm_', :id, '["upload"]', 'ann', 'acme', {now}, {ended})""",
+                id=secret,
+            )
+    migrate.upgrade(empty_url)
+    with opened(empty_url) as store:
+        access = SqlAccess(store.engine)
+        found = access.find_key("good")
+        assert found is not None and found.active and found.scopes == ("upload",)
+        assert access.find_key("revoked") is None
+        assert access.audit_log().items == ()
+        access.rotate_key("good", FreshSecret("new", "rm_", "new"), 3600)
+    migrate.downgrade(empty_url, "0003")
+    migrate.upgrade(empty_url)
+    with opened(empty_url) as store:
+        access = SqlAccess(store.engine)
+        assert access.find_key("good") is not None and access.find_key("new") is not None
 
 
 def test_the_migrations_build_exactly_the_tables_that_the_code_names(store: SqlStore) -> None:

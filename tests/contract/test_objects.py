@@ -31,6 +31,7 @@ from fastapi.responses import JSONResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import servers
 from reelmill.api.objects import router
 from reelmill.errors import (
     BodyMismatch,
@@ -45,7 +46,10 @@ from reelmill.errors import (
 )
 from reelmill.jobs.model import SignedRequest
 from reelmill.jobs.ports import ObjectStore
-from reelmill.objects.folder import FolderStore, is_key, load_secret
+from reelmill.objects.folder import FolderStore, load_secret
+from reelmill.objects.names import is_key
+from reelmill.objects.s3 import S3Store
+from reelmill.objects.s3_place import read_place
 
 SECRET = bytes(range(32))
 BODY = bytes(range(256)) * 5000  # 1.28 MB: more than one block
@@ -76,8 +80,12 @@ def serve(root: Path) -> Iterator[FolderStore]:
             thread.join()
 
 
-@pytest.fixture(scope="module", params=["folder"])
+@pytest.fixture(scope="module", params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    if request.param == "s3":
+        seaweed: servers.Seaweed = request.getfixturevalue("seaweed")
+        yield S3Store(read_place(seaweed.url(seaweed.create(), "some/prefix")))
+        return
     with serve(tmp_path_factory.mktemp("folder")) as served:
         yield served
 
@@ -207,10 +215,12 @@ def test_a_second_put_never_replaces_the_object(store: ObjectStore, client: http
     assert stored(store, key) == BODY
 
 
-def test_the_same_put_twice_succeeds_twice(store: ObjectStore, client: httpx2.Client, key: str) -> None:
+def test_the_same_put_twice_is_harmless(store: ObjectStore, client: httpx2.Client, key: str) -> None:
     replies = [put(client, sign(store, key, bind=bind)) for bind in (True, True, False)]
-    assert [reply.status_code for reply in replies] == [200, 200, 200]
-    assert len({reply.headers["etag"] for reply in replies}) == 1
+    again = 200 if isinstance(store, FolderStore) else 412  # S3 doesn't look whether the bytes are the same
+    assert [reply.status_code for reply in replies] == [200, again, again]
+    assert replies[0].headers["etag"] == store.head(key).etag
+    assert stored(store, key) == BODY
 
 
 @pytest.mark.parametrize("bind", [True, False])
@@ -350,7 +360,9 @@ def test_any_change_of_one_field_breaks_the_signature(
     store: ObjectStore, client: httpx2.Client, data: st.DataObject
 ) -> None:
     signed = sign(store, "t1/prop/source.mp4", b"abc")
-    url = data.draw(st.sampled_from([signed.url, link(store, "t1/prop/source.mp4", filename="a.mp4")]))
+    method = data.draw(st.sampled_from(["PUT", "GET"]))
+    headers = dict(signed.headers) if method == "PUT" else {}
+    url = signed.url if method == "PUT" else link(store, "t1/prop/source.mp4", filename="a.mp4")
     fields = parse_qsl(urlsplit(url).query)
     at = data.draw(st.integers(0, len(fields) - 1))
     name, value = fields[at]
@@ -363,7 +375,10 @@ def test_any_change_of_one_field_breaks_the_signature(
             st.just(value.swapcase()),
         ).filter(lambda text: text != value and text.encode("utf-8", "replace").decode() == text)
     )
-    kind = data.draw(st.sampled_from(["change", "drop", "double", "add", "key"]))
+    kinds = ["change", "drop", "add", "key"]
+    if name != "X-Amz-Signature":  # SeaweedFS takes the first of two signatures; all that is signed stays the same
+        kinds.append("double")
+    kind = data.draw(st.sampled_from(kinds))
     if kind == "change":
         url = requery(url, [*fields[:at], (name, other), *fields[at + 1 :]])
     elif kind == "drop":
@@ -378,9 +393,9 @@ def test_any_change_of_one_field_breaks_the_signature(
         url = url.replace("t1/prop/source.mp4", path)
     if "/../" in url or "/./" in url or url.split("?")[0].endswith(("/.", "/..")):
         url = url.replace("/.", "/%2e")  # the client would tidy it away
-    method, headers = ("PUT", dict(signed.headers)) if "size=" in url else ("GET", {})
     reply = client.request(method, url, content=b"abc" if method == "PUT" else None, headers=headers)
-    assert reply.status_code in (403, 404), (url, reply.text)  # 404: the key left the folder of objects
+    # 400: S3 can't read a field; 404: the key left the folder of objects
+    assert reply.status_code in ((403, 404) if isinstance(store, FolderStore) else (400, 403, 404)), (url, reply.text)
     assert stored(store, "t1/prop/source.mp4") is None
 
 
@@ -430,7 +445,7 @@ def test_delete_removes_and_may_be_repeated(store: ObjectStore, key: str, tmp_pa
     names=st.sets(st.from_regex(r"[ab.-]{1,3}(/[ab.-]{1,2}){0,2}", fullmatch=True).filter(is_key), max_size=8),
     prefix=st.text("ab./-", max_size=5),
 )
-def test_keys_are_in_order_and_begin_with_the_prefix(
+def test_keys_are_listed_once_and_begin_with_the_prefix(
     store: ObjectStore, tmp_path_factory: pytest.TempPathFactory, names: set[str], prefix: str
 ) -> None:
     # In a folder an object can't be the parent of another; Reelmill makes no such keys.
@@ -438,7 +453,10 @@ def test_keys_are_in_order_and_begin_with_the_prefix(
     top = f"list/{secrets.token_hex(8)}/"
     for name in names:
         fill(store, top + name, tmp_path_factory.getbasetemp(), b"x")
-    assert list(store.keys(top + prefix)) == sorted(top + name for name in names if name.startswith(prefix))
+    found = list(store.keys(top + prefix))
+    if not isinstance(store, FolderStore):  # SeaweedFS lists a/b before a.
+        found.sort()
+    assert found == sorted(top + name for name in names if name.startswith(prefix))
     assert set(store.keys("")) >= {top + name for name in names}
     for name in names:
         store.delete(top + name)

@@ -263,6 +263,21 @@ def test_a_key_with_an_unknown_scope_is_refused(tmp_path: Path) -> None:
     assert json.loads(ran(tmp_path, "keys", "list", "--json")) == []
 
 
+@pytest.mark.parametrize("words", [["x" * 129], [""], ["x", "--tenant", ".."], ["x", "--tenant", "a/b"]])
+def test_a_key_with_a_name_that_cannot_be_kept_is_refused(tmp_path: Path, words: list[str]) -> None:
+    done = run(tmp_path, "keys", "create", *words, "--json")
+
+    assert (done.returncode, json.loads(done.stderr)["error"]["code"]) == (2, "request_invalid")
+
+
+@pytest.mark.parametrize("value", ["proxy.example", "10.0.0.1/8", "*", ""])
+def test_trusted_proxies_are_addresses(tmp_path: Path, value: str) -> None:
+    done = run(tmp_path, "serve", REELMILL_TRUSTED_PROXIES=value)
+
+    assert done.returncode == 2
+    assert f"REELMILL_TRUSTED_PROXIES={value!r}" in done.stderr and "10.0.0.1,192.168.0.0/24" in done.stderr
+
+
 def test_a_key_is_printed_as_json(tmp_path: Path) -> None:
     made = json.loads(ran(tmp_path, "keys", "create", "x", "--tenant", "acme", "--json"))
 
@@ -272,6 +287,44 @@ def test_a_key_is_printed_as_json(tmp_path: Path) -> None:
 
 def test_revoking_a_key_that_isnt_there(tmp_path: Path) -> None:
     assert run(tmp_path, "keys", "revoke", uuid.uuid4()).returncode == 2
+
+
+def test_a_key_is_rotated_while_the_server_runs_and_the_audit_log_tells(tmp_path: Path) -> None:
+    old = json.loads(ran(tmp_path, "keys", "create", "shop", "--tenant", "acme", "--scope", "jobs:read", "--json"))
+    with serving(tmp_path) as (_, said):
+        url = {"REELMILL_URL": said["url"]}
+        new = json.loads(ran(tmp_path, "keys", "rotate", old["id"], "--overlap", "1h", "--json"))
+        assert (new["name"], new["tenant"], new["scopes"]) == ("shop", "acme", ["jobs:read"])
+        assert new["replaces"]["id"] == old["id"] and new["replaces"]["active"]
+        for key in (old["key"], new["key"]):
+            ran(tmp_path, "jobs", "list", REELMILL_API_KEY=key, **url)
+        table = ran(tmp_path, "keys", "list")
+        assert "until 2" in table and "valid" in table
+        last = ran(tmp_path, "keys", "rotate", new["id"], "--quiet").strip()
+        assert run(tmp_path, "jobs", "list", REELMILL_API_KEY=new["key"], **url).returncode == 4
+        ran(tmp_path, "jobs", "list", REELMILL_API_KEY=last, **url)
+        again = run(tmp_path, "keys", "rotate", new["id"], "--json")
+        assert (again.returncode, json.loads(again.stderr)["error"]["code"]) == (2, "key_revoked")
+
+    entries = json.loads(ran(tmp_path, "audit", "--tenant", "acme", "--json"))
+    assert [(one["action"], one["target"], one["actor"]) for one in entries] == [
+        ("key.rotate", new["id"], "operator"),
+        ("key.rotate", old["id"], "operator"),
+        ("key.create", old["id"], "operator"),
+    ]
+    everything = ran(tmp_path, "audit")
+    assert "acme" in everything and "default" in everything, "the server's own key was made in another tenant"
+    assert len(ran(tmp_path, "audit", "--action", "key.rotate", "--limit", "1").splitlines()) == 2
+    for key in (old["key"], new["key"], last):
+        assert key not in json.dumps(entries) + everything
+
+
+@pytest.mark.parametrize("overlap", ["8d", "1w", "-1h", "1.5h", "h", "", "99999999"])
+def test_an_overlap_that_cannot_be_is_refused(tmp_path: Path, overlap: str) -> None:
+    done = run(tmp_path, "keys", "rotate", uuid.uuid4(), f"--overlap={overlap}", "--json")
+
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["error"]["code"] == "request_invalid"
 
 
 def test_this_machines_user_needs_no_key(tmp_path: Path) -> None:

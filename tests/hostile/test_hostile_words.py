@@ -23,7 +23,7 @@ from reelmill.jobs.model import Job
 from reelmill.jobs.service import NAME, Caller
 from reelmill.media import ClipPlan, Picture, Source, TextStyle, draw, layout, probe
 from reelmill.media.encode import clip_arguments
-from reelmill.objects.folder import clean_filename, is_key
+from reelmill.objects.names import clean_filename, is_key
 from reelmill.pipelines.clips import ClipsParams
 from reelmill.schemas import InitiateRequest
 from reelmill.settings import read_settings

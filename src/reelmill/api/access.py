@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import threading
 import time
@@ -26,26 +27,30 @@ from starlette.types import Message, Receive
 
 from reelmill.api import idempotency
 from reelmill.api.errors import check_value, documented, fault, read_json
+from reelmill.api.limits import Limits, RateLimiter, network_of
 from reelmill.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
     KeyInvalid,
     KeyMissing,
+    KeyRevoked,
     NotFound,
     OriginRefused,
+    RateLimited,
     ReelmillError,
     RequestInvalid,
     RequestTooLarge,
     ScopeMissing,
 )
-from reelmill.jobs.model import ApiKey
-from reelmill.jobs.ports import AccessStore
-from reelmill.jobs.service import Caller
-from reelmill.schemas import KeyCreated, KeyList, KeyReply, KeyRequest, Scope
+from reelmill.jobs.model import OPERATOR, ApiKey, Caller
+from reelmill.jobs.ports import AccessStore, FreshSecret
+from reelmill.schemas import KeyCreated, KeyList, KeyReply, KeyRequest, KeyRotated, RotateRequest, Scope
 from reelmill.wiring import App
 
 SCOPES: tuple[Scope, ...] = ("upload", "jobs:read", "jobs:write", "admin")
 LARGEST_BODY = 1 << 20  #: bytes; videos go to their signed URLs
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)  #: it is a part of object keys
+LONGEST_NAME = 128
 SHOWN = 11  #: characters of a secret that are kept readable
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -59,26 +64,53 @@ SECURITY_SCHEMES = {
 
 
 def make_key(
-    access: AccessStore, name: str, scopes: Sequence[str], subject: str | None = None, tenant: str = "default"
+    access: AccessStore,
+    name: str,
+    scopes: Sequence[str],
+    subject: str | None = None,
+    tenant: str = "default",
+    by: Caller = OPERATOR,
 ) -> tuple[str, ApiKey]:
     """Make an API key; return its secret, which nobody can show again, and what is stored of it.
 
-    Raises RequestInvalid for an unknown scope.
+    by: who is told of in the audit log. Raises RequestInvalid for an unknown scope, or a name that can't be kept.
     """
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
         raise RequestInvalid(f"Unknown scope {', '.join(sorted(unknown))!r}; there are: {', '.join(SCOPES)}.")
-    secret = "rm_" + secrets.token_urlsafe(32)
+    if not all(1 <= len(text) <= LONGEST_NAME for text in (name, subject or name)):
+        raise RequestInvalid(f"A key's name and subject have 1 to {LONGEST_NAME} characters.")
+    if not TENANT.fullmatch(tenant):
+        raise RequestInvalid(
+            f"The tenant {tenant!r} must be 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first."
+        )
+    secret, fresh = _fresh_secret()
     key = ApiKey(
-        id=str(uuid.uuid4()),
+        id=fresh.id,
         name=name,
-        prefix=secret[:SHOWN],
+        prefix=fresh.prefix,
         scopes=tuple(scopes),
         subject=subject or name,
         tenant=tenant,
         created_at=datetime.now(UTC),  # the store stamps the row by its own clock
     )
-    return secret, access.add_key(key, _sha256(secret))
+    return secret, access.add_key(key, fresh.sha256, by)
+
+
+def rotate(
+    access: AccessStore, key_id: str, overlap_s: int = 0, tenant: str | None = None, by: Caller = OPERATOR
+) -> tuple[str, ApiKey, ApiKey]:
+    """Give a key a successor; return its secret, the new key and the old one, which stops in `overlap_s` seconds.
+
+    Raises NotFound, KeyRevoked.
+    """
+    secret, fresh = _fresh_secret()
+    return secret, *access.rotate_key(key_id, fresh, overlap_s, tenant, by)
+
+
+def _fresh_secret() -> tuple[str, FreshSecret]:
+    secret = "rm_" + secrets.token_urlsafe(32)
+    return secret, FreshSecret(str(uuid.uuid4()), secret[:SHOWN], _sha256(secret))
 
 
 def _sha256(secret: str) -> str:
@@ -137,6 +169,7 @@ class Identity:
     tenant: str
     user_id: str
     scopes: frozenset[str]
+    key_id: str | None = None  #: None: the signed-in browser
 
     def must(self, scope: str) -> None:
         """Raises ScopeMissing."""
@@ -148,25 +181,67 @@ OWNER = Identity("default", "owner", frozenset({"admin"}))
 
 
 async def identify(request: Request) -> Identity:
-    """Return who asks. The key is looked up each time, so a revoked one stops working at once.
+    """Return who asks. Nothing is remembered from one request to the next: a revoked key stops working at once.
 
-    Raises KeyMissing, KeyInvalid, OriginRefused.
+    Raises KeyMissing, KeyInvalid.
     """
+    access = platform(request).access
     secret = _secret(request)
     if secret is None:
         signin: SignIn | None = request.app.state.signin
-        value = request.cookies.get(signin.cookie) if signin else None
+        value = _cookie(request)
         if signin is None or value is None:
             raise KeyMissing
-        if not signin.accepts(value):
-            raise KeyInvalid("The sign-in has expired; start the server again for a new link.")
-        if request.method in UNSAFE:
-            _check_origin(request)
+        if not signin.accepts(value) or await run_in_threadpool(access.signed_out, _sha256(value)):
+            raise KeyInvalid("The sign-in has ended; start the server again for a new link.")
         return OWNER
-    key = await run_in_threadpool(platform(request).access.find_key, _sha256(secret))
+    key = await run_in_threadpool(access.find_key, _sha256(secret))
     if key is None:
         raise KeyInvalid
-    return Identity(key.tenant, key.subject, frozenset(key.scopes))
+    return Identity(key.tenant, key.subject, frozenset(key.scopes), key.id)
+
+
+async def _admit(request: Request) -> Identity:
+    """Return who asks, if the rate limit lets them. Raises KeyMissing, KeyInvalid, RateLimited.
+
+    A good key has a bucket of its own. Whatever fails is taken from its address's; while that is empty, only keys
+    that were good before are looked up from there: guessing stops, and nobody who works is locked out by it.
+    """
+    limits: Limits = request.app.state.limits
+    now_s = time.monotonic()
+    address = _address(request)
+    secret = _secret(request)
+    given = secret if secret is not None else _cookie(request)
+    name = _sha256(given) if given is not None else None
+    if (name is None or not limits.keys.knows(name)) and limits.addresses.empty(address, now_s):
+        _take(request, limits.addresses, address, now_s)
+    try:
+        identity = await identify(request)
+    except (KeyMissing, KeyInvalid):
+        if name is not None:
+            limits.keys.forget(name)
+        _take(request, limits.addresses, address, now_s)
+        raise
+    assert name is not None, "nobody is identified by nothing"
+    _take(request, limits.keys, name, now_s)
+    return identity
+
+
+def _address(request: Request) -> str:
+    return network_of(request.client.host if request.client else "")
+
+
+def _take(request: Request, limiter: RateLimiter, who: str, now_s: float) -> None:
+    """Raises RateLimited."""
+    verdict = limiter.take(who, now_s)
+    if verdict is None:
+        return
+    request.state.rate_headers = verdict.headers
+    if verdict.wait_s:
+        raise RateLimited(
+            f"At most {limiter.per_minute} requests a minute are taken here; wait {verdict.wait_s} s.",
+            retry_after_s=verdict.wait_s,
+        )
 
 
 def _secret(request: Request) -> str | None:
@@ -174,6 +249,11 @@ def _secret(request: Request) -> str | None:
     if scheme.lower() == "bearer":
         return rest.strip()
     return request.headers.get("x-api-key")
+
+
+def _cookie(request: Request) -> str | None:
+    signin: SignIn | None = request.app.state.signin
+    return request.cookies.get(signin.cookie) if signin else None
 
 
 def _check_origin(request: Request) -> None:
@@ -216,7 +296,8 @@ class Guarded(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         rule = _rules[endpoint]
-        kinds: list[type[ReelmillError]] = [KeyMissing, KeyInvalid, ScopeMissing, RequestInvalid, *rule.raises]
+        always = (KeyMissing, KeyInvalid, ScopeMissing, OriginRefused, RateLimited, RequestInvalid)
+        kinds: list[type[ReelmillError]] = [*always, *rule.raises]
         extra: dict[str, Any] = {
             "security": [{name: [rule.scope]} for name in SECURITY_SCHEMES],
             "x-scope": rule.scope,
@@ -234,8 +315,10 @@ class Guarded(APIRoute):
         known = {parameter.alias for parameter in self.dependant.query_params}
 
         async def handle(request: Request) -> Response:
-            identity = await identify(request)
+            identity = await _admit(request)
             request.state.identity = identity
+            if identity is OWNER and request.method in UNSAFE:
+                _check_origin(request)
             identity.must(self.rule.scope)
             _check_query(request, known)
             if request.method not in UNSAFE:
@@ -310,7 +393,12 @@ def platform(request: Request) -> App:
 def caller(request: Request) -> Caller:
     """Return who asks, for the service."""
     identity: Identity = request.state.identity
-    return Caller(tenant=identity.tenant, user_id=identity.user_id, correlation_id=request.state.correlation_id)
+    return Caller(
+        tenant=identity.tenant,
+        user_id=identity.user_id,
+        correlation_id=request.state.correlation_id,
+        key_id=identity.key_id,
+    )
 
 
 async def _platform(request: Request) -> App:
@@ -352,25 +440,35 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=Guarded)
 @router.get("")
 @needs("admin")
 def list_keys(app: Platform, who: Who) -> KeyList:
-    """List the keys, revoked ones too."""
+    """List the keys, those that have stopped too."""
     return KeyList(items=[_shown(key) for key in app.access.keys(who.tenant)])
 
 
 @router.post("", status_code=201)
 @needs("admin")
 def create_key(request: Request, app: Platform, who: Who, wanted: KeyRequest) -> KeyCreated:
-    """Make a key. Its secret is in this reply and nowhere else."""
-    secret, key = make_key(app.access, wanted.name, wanted.scopes, wanted.subject, who.tenant)
+    """Make a key of one's own tenant. Its secret is in this reply and nowhere else."""
+    secret, key = make_key(app.access, wanted.name, wanted.scopes, wanted.subject, who.tenant, who)
     created = KeyCreated(**_shown(key).model_dump(), secret=secret)
     idempotency.keep(request, created.model_copy(update={"secret": None}))
     return created
 
 
+@router.post("/{key_id}/rotate", status_code=201)
+@needs("admin", NotFound, KeyRevoked)
+def rotate_key(request: Request, app: Platform, who: Who, key_id: KeyId, wanted: RotateRequest) -> KeyRotated:
+    """Make a key like this one, which goes on for `overlap_s` seconds. The new secret is in this reply only."""
+    secret, new, old = rotate(app.access, key_id, wanted.overlap_s, who.tenant, who)
+    rotated = KeyRotated(**_shown(new).model_dump(), secret=secret, replaces=_shown(old))
+    idempotency.keep(request, rotated.model_copy(update={"secret": None}))
+    return rotated
+
+
 @router.delete("/{key_id}")
 @needs("admin", NotFound)
 def revoke_key(app: Platform, who: Who, key_id: KeyId) -> KeyReply:
-    """Revoke a key, at once; revoking it again changes nothing."""
-    return _shown(app.access.revoke_key(key_id, who.tenant))
+    """Revoke a key, at once, also one that was rotated; revoking it again changes nothing."""
+    return _shown(app.access.revoke_key(key_id, who.tenant, who))
 
 
 def _shown(key: ApiKey) -> KeyReply:
@@ -380,10 +478,13 @@ def _shown(key: ApiKey) -> KeyReply:
         prefix=key.prefix,
         scopes=list(key.scopes),
         subject=key.subject,
+        active=key.active,
         created_at=key.created_at,
         revoked_at=key.revoked_at,
     )
 
+
+# ── signing in and out ────────────────────────────────────────────────────────────────────────
 
 signin_routes = APIRouter(include_in_schema=False)
 
@@ -392,11 +493,34 @@ signin_routes = APIRouter(include_in_schema=False)
 def sign_in(request: Request, token: str = "") -> Response:
     """Trade the one-time token for the cookie, and go to /docs."""
     signin: SignIn = request.app.state.signin
-    value = signin.redeem(token)
+    app = platform(request)
+    try:
+        value = signin.redeem(token)
+    except KeyInvalid:
+        _take(request, request.app.state.limits.addresses, _address(request), time.monotonic())
+        raise
+    request.state.identity = OWNER
+    app.access.audit(caller(request), action="browser.signin", target=OWNER.user_id)
     reply = RedirectResponse("/docs", status_code=303, headers={"Referrer-Policy": "no-referrer"})
-    public = platform(request).settings.public_url or ""
+    public = app.settings.public_url or ""
     secure = request.url.scheme == "https" or public.startswith("https:")
     reply.set_cookie(
         signin.cookie, value, max_age=signin.life_s, path="/", httponly=True, samesite="strict", secure=secure
     )
+    return reply
+
+
+@signin_routes.post("/signout", status_code=204)
+async def sign_out(request: Request) -> Response:
+    """End the browser's sign-in: its cookie opens nothing any more, whoever has a copy of it."""
+    identity = await _admit(request)
+    value = _cookie(request)
+    if identity is not OWNER or value is None:
+        raise KeyMissing("Only a signed-in browser can sign out; a key is revoked by DELETE /api/v1/keys/{key_id}.")
+    _check_origin(request)
+    signin: SignIn = request.app.state.signin
+    request.state.identity = identity
+    await run_in_threadpool(platform(request).access.sign_out, _sha256(value), signin.life_s, caller(request))
+    reply = Response(status_code=204)
+    reply.delete_cookie(signin.cookie, path="/", httponly=True, samesite="strict")
     return reply

@@ -13,8 +13,9 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, aliases, audit, errors, events, health, jobs, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
+from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
 from reelmill.objects.folder import FolderStore
 from reelmill.schemas import Problem
@@ -37,7 +38,9 @@ TAGS = [
     {"name": "jobs", "description": "Run pipelines on videos and take the results."},
     {"name": "pipelines", "description": "What can be run."},
     {"name": "keys", "description": "API keys and their scopes."},
+    {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "health", "description": "For load balancers and orchestrators; no key needed."},
+    aliases.TAG,
 ]
 
 
@@ -60,6 +63,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     )
     api.state.platform = app
     api.state.signin = signin
+    api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
     api.state.completing = CapacityLimiter(COMPLETING)
     errors.install(api)
@@ -70,7 +74,9 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         events.router,
         jobs.pipelines,
         access.router,
+        audit.router,
         health.router,
+        aliases.router,
     ):
         api.include_router(routes)
     if isinstance(app.objects, FolderStore):

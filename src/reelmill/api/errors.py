@@ -28,6 +28,7 @@ from reelmill.errors import (
     KeyMissing,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     ReelmillError,
     RequestInvalid,
     RequestTooLarge,
@@ -164,6 +165,7 @@ class Envelope:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = correlation_id
                 headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.update(getattr(request.state, "rate_headers", {}))
                 if not scope["path"].startswith("/objects/"):
                     headers.setdefault("Cache-Control", "no-store")  # replies hold signed URLs
             await send(message)
@@ -198,6 +200,8 @@ def _headers(error: ReelmillError) -> dict[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="reelmill", error="invalid_token"'}
         case MethodNotAllowed():
             return {"Allow": ", ".join(sorted(error.extra["allow"]))}
+        case RateLimited():
+            return {"Retry-After": str(error.extra["retry_after_s"])}
         case IdempotencyInProgress():
             return {"Retry-After": "1"}
         case ReelmillError(status_code=HTTPStatus.SERVICE_UNAVAILABLE):

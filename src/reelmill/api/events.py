@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from reelmill.api.access import Guarded, JobId, Platform, Who, needs
-from reelmill.errors import NotFound
+from reelmill.api.access import Guarded, JobId, Platform, Who, identify, needs
+from reelmill.errors import DatabaseUnavailable, KeyInvalid, KeyMissing, NotFound
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.lifecycle import ENDED
 from reelmill.jobs.model import Job, JobEvent
@@ -20,6 +20,7 @@ from reelmill.jobs.model import Job, JobEvent
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Guarded)
 
 KEEP_ALIVE_S = 15.0
+CHECK_S = 2.0  #: so often an open stream's key is looked up again: a revoked one stops within 5 s
 RETRY_MS = 2000
 Seq = Annotated[int | None, Query(ge=0, lt=1 << 31, description="Only events after this one.")]
 LastSeen = Annotated[
@@ -42,19 +43,34 @@ STREAM = {
     responses={200: STREAM, 204: {"description": "The job has ended and there is nothing after the last seen event."}},
 )
 @needs("jobs:read", NotFound)
-def job_events(app: Platform, who: Who, job_id: JobId, after: Seq = None, last_event_id: LastSeen = None) -> Response:
+def job_events(
+    request: Request, app: Platform, who: Who, job_id: JobId, after: Seq = None, last_event_id: LastSeen = None
+) -> Response:
     """Follow a job: its events from the first (or after the last seen one), then as they happen."""
     job = app.store.job(job_id, who.tenant)
     seen = last_event_id if last_event_id is not None else after or 0
     if job.status in ENDED and seen >= job.last_seq:
         return Response(status_code=204)  # tells a browser's EventSource not to come again
     return StreamingResponse(
-        stream(app.feed, job_id, seen), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        stream(app.feed, job_id, seen, lambda: _still_welcome(request)),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def stream(feed: Feed, job_id: str, seen: int) -> AsyncIterator[str]:
-    """Yield the events after `seen` as text/event-stream until the job has ended."""
+async def _still_welcome(request: Request) -> bool:
+    """Tell whether the key or cookie that opened a stream would still open one."""
+    try:
+        await identify(request)
+    except (KeyMissing, KeyInvalid):
+        return False
+    except DatabaseUnavailable:
+        pass  # there are no events either, until it is back
+    return True
+
+
+async def stream(feed: Feed, job_id: str, seen: int, welcome: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+    """Yield the events after `seen` as text/event-stream, until the job has ended or its reader isn't `welcome`."""
     loop = asyncio.get_running_loop()
     bell = asyncio.Event()
     waiting: list[JobEvent] = []
@@ -71,14 +87,22 @@ async def stream(feed: Feed, job_id: str, seen: int) -> AsyncIterator[str]:
             loop.call_soon_threadsafe(take, events, job)
 
     yield f"retry: {RETRY_MS}\n\n"
+    spoken = checked = loop.time()
     with feed.follow(job_id, seen, listen):
         while True:
-            try:
-                async with asyncio.timeout(KEEP_ALIVE_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(checked + CHECK_S):
                     await bell.wait()
-            except TimeoutError:
-                yield ": keep-alive\n\n"
+            if loop.time() >= checked + CHECK_S:
+                if not await welcome():
+                    return
+                checked = loop.time()
+            if not bell.is_set():
+                if loop.time() >= spoken + KEEP_ALIVE_S:
+                    spoken = loop.time()
+                    yield ": keep-alive\n\n"
                 continue
+            spoken = loop.time()
             bell.clear()
             events, waiting[:] = list(waiting), []
             job = latest

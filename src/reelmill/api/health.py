@@ -1,31 +1,33 @@
-"""Health: is the process alive, and can it do its work?"""
+"""Health: is the process alive, and can it do its work? The checks are those of `reelmill doctor`, the cheap ones."""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
+import asyncio
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter, Request, Response
 
 from reelmill import __version__
+from reelmill.doctor import database, machine, storage
+from reelmill.doctor.findings import Check, Examiner, Finding, Level, failed, ok
+from reelmill.errors import InternalError
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.runner import Runner
 from reelmill.jobs.sweeper import Sweeper
 from reelmill.schemas import CheckReply, HealthReply, ReadyReply
-from reelmill.stores import migrate
 from reelmill.wiring import App
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.health")
 
 router = APIRouter(tags=["health"])
 
-FRESH_S = 2.0  #: a verdict is good for so long: nobody can wear the disk out by asking
+FRESH_S = 3.0  #: a verdict is good for so long: nobody can wear the disk out by asking
+LIMIT_S = 5.0  #: a check that has said nothing for so long has failed
 
 
 @router.get("/healthz")
@@ -35,78 +37,76 @@ async def healthz() -> HealthReply:
 
 
 @router.get("/readyz", responses={503: {"model": ReadyReply, "description": "At least one check failed."}})
-def readyz(request: Request, response: Response) -> ReadyReply:
-    """Tell whether database, schema, storage and workers do their work."""
+async def readyz(request: Request, response: Response) -> ReadyReply:
+    """Tell whether database, schema, storage, disk and workers do their work."""
     readiness: Readiness = request.app.state.readiness
-    verdict = readiness.verdict()
+    verdict = await readiness.verdict()
     if not verdict.ready:
         response.status_code = 503
     return verdict
 
 
 class Readiness:
-    """The last verdict, and a lock so that many askers cause one examination."""
+    """The last verdict. Many askers cause one examination, in a thread of its own, and wait for it."""
 
     def __init__(self, app: App) -> None:
-        self._app = app
+        self._examiner = Examiner(checks(app))
         self._guard = threading.Lock()
-        self._last: tuple[float, ReadyReply] | None = None
+        self._verdict: Future[ReadyReply] | None = None
+        self._ended_at = 0.0
 
-    def verdict(self) -> ReadyReply:
+    async def verdict(self) -> ReadyReply:
         with self._guard:
-            if self._last is None or time.monotonic() - self._last[0] > FRESH_S:
-                self._last = (time.monotonic(), examine(self._app))
-            return self._last[1]
+            verdict = self._verdict
+            if verdict is None or (verdict.done() and time.monotonic() - self._ended_at > FRESH_S):
+                verdict = self._verdict = Future()
+                threading.Thread(target=self._examine, args=(verdict,), name="readiness", daemon=True).start()
+        return await asyncio.shield(asyncio.wrap_future(verdict))  # one asker who leaves doesn't end it for the others
+
+    def _examine(self, verdict: Future[ReadyReply]) -> None:
+        try:
+            verdict.set_result(self._examined())
+        except BaseException as problem:  # or its askers would wait for ever
+            verdict.set_exception(problem)
+
+    def _examined(self) -> ReadyReply:
+        findings = self._examiner.examine()
+        for finding in findings:
+            if finding.problem is not None:
+                log.warning("not ready", check=finding.name, code=finding.problem.code, detail=finding.detail)
+        self._ended_at = time.monotonic()
+        ready = all(finding.level in (Level.OK, Level.WARNING) for finding in findings)
+        return ReadyReply(ready=ready, checks={one.name: _told(one) for one in findings})
 
 
-def examine(app: App) -> ReadyReply:
-    """Try everything that a job needs."""
-    checks = {
-        "database": _try(lambda: _database(app)),
-        "schema": _try(lambda: _schema(app)),
-        "storage": _try(lambda: _storage(app)),
-        "workers": _try(lambda: _workers(app)),
-    }
-    return ReadyReply(ready=all(check.ok for check in checks.values()), checks=checks)
+def checks(app: App) -> list[Check]:
+    """Return what is cheap enough to be asked every few seconds."""
+    settings = app.settings
+    where = {"data": settings.data.absolute()}
+    if (url := urlsplit(settings.storage)).scheme == "file":
+        where["objects"] = Path(url.path)
+    return [
+        Check(name="database", title="database", look=lambda: database.answers(app.store), limit_s=LIMIT_S),
+        Check(name="schema", title="migrations", look=lambda: database.schema(settings.database), limit_s=LIMIT_S),
+        Check(name="storage", title="storage", look=lambda: storage.works(app.objects), limit_s=LIMIT_S),
+        Check(name="disk", title="disk", look=lambda: machine.disk(where), limit_s=LIMIT_S),
+        Check(name="workers", title="workers", look=lambda: _workers(app), limit_s=LIMIT_S),
+    ]
 
 
-def _try(check: Callable[[], str]) -> CheckReply:
-    try:
-        return CheckReply(ok=True, detail=check())
-    except Exception as error:  # whatever it is, it means "not ready"; the log has the words
-        log.warning("not ready", error=type(error).__name__, detail=str(error))
-        return CheckReply(ok=False, detail=type(error).__name__)
-
-
-def _database(app: App) -> str:
-    app.store.jobs_by_id([str(uuid.UUID(int=0))])
-    return "answers"
-
-
-def _schema(app: App) -> str:
-    there, needed = migrate.current(app.settings.database), migrate.head()
-    if there != needed:
-        raise RuntimeError(
-            f"the schema is at {there}, this version needs {needed}: restart the server, it upgrades at start"
-        )
-    return f"at {there}"
-
-
-def _storage(app: App) -> str:
-    key = f"health/{uuid.uuid4()}"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "probe"
-        path.write_bytes(b"ready?")
-        app.objects.put_file(
-            key, path, content_type="application/octet-stream", sha256=hashlib.sha256(b"ready?").hexdigest()
-        )
-    app.objects.delete(key)
-    return "writable"
-
-
-def _workers(app: App) -> str:
+def _workers(app: App) -> Finding:
     parts: dict[str, Runner | Sweeper | Feed] = {"workers": app.runner, "sweeper": app.sweeper, "feed": app.feed}
     dead = [name for name, part in parts.items() if not part.alive()]
     if dead:
-        raise RuntimeError(f"not at work: {', '.join(dead)}")
-    return f"{app.settings.workers} alive"
+        return failed(InternalError(f"not at work: {', '.join(dead)}"))
+    return ok(f"{app.settings.workers} alive")
+
+
+def _told(finding: Finding) -> CheckReply:
+    """Return a finding as anybody may read it: paths and addresses stay in the log."""
+    problem = finding.problem
+    return CheckReply(
+        ok=finding.level in (Level.OK, Level.WARNING),
+        detail=problem.what if problem else finding.detail,
+        code=problem.code if problem else None,
+    )

@@ -21,6 +21,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 LONGEST_PATH = 255
+REMEMBERED = "reelmill/remembered"  #: in the place of a content type: the body is what the handler remembered
 
 PARAMETER = {
     "name": HEADER,
@@ -44,6 +45,20 @@ def keep(request: Request, reply: BaseModel) -> None:
     request.state.kept = reply.model_dump_json()
 
 
+def remember(request: Request, made: str) -> None:
+    """Store `made`, an id, and no reply: a replay runs the handler again, which finds it by `remembered`.
+
+    For replies with signed URLs: these are never stored, and a replay signs afresh.
+    """
+    request.state.remember = made
+
+
+def remembered(request: Request) -> str | None:
+    """Return what this request made when it came first; None when it comes first now."""
+    made: str | None = getattr(request.state, "remembered", None)
+    return made
+
+
 async def once(
     request: Request,
     answer: Callable[[Request], Awaitable[Response]],
@@ -60,6 +75,11 @@ async def once(
     path = _path(request)
     digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
     stored = await run_in_threadpool(access.begin_request, tenant, path, key, digest)
+    if stored is not None and stored.content_type == REMEMBERED:
+        request.state.remembered = stored.body
+        response = await _answered(request, answer)
+        response.headers[REPLAYED] = "true"
+        return response
     if stored is not None:
         return Response(stored.body, stored.status_code, media_type=stored.content_type, headers={REPLAYED: "true"})
     try:
@@ -70,8 +90,7 @@ async def once(
     if response.status_code >= 500:
         await run_in_threadpool(access.drop_request, tenant, path, key)
         return response
-    text = getattr(request.state, "kept", None) or bytes(response.body).decode()
-    reply = StoredReply(response.status_code, text, response.headers.get("content-type", "application/json"))
+    reply = _stored(request, response)
     try:
         await run_in_threadpool(access.finish_request, tenant, path, key, reply)
     except ReelmillError as error:  # what was asked is done; the client should hear of it
@@ -87,6 +106,14 @@ async def _answered(request: Request, answer: Callable[[Request], Awaitable[Resp
         if known is None:
             raise
         return problem(request, known)
+
+
+def _stored(request: Request, response: Response) -> StoredReply:
+    made: str | None = getattr(request.state, "remember", None)
+    if made is not None:
+        return StoredReply(response.status_code, made, REMEMBERED)
+    text = getattr(request.state, "kept", None) or bytes(response.body).decode()
+    return StoredReply(response.status_code, text, response.headers.get("content-type", "application/json"))
 
 
 def _path(request: Request) -> str:

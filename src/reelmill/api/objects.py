@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Protocol, TypeVar
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -25,7 +24,8 @@ from starlette.types import Message, Receive, Scope, Send
 from reelmill.errors import BodyMismatch, RangeUnsatisfiable
 from reelmill.jobs.model import ObjectInfo
 from reelmill.objects.files import BLOCK, Reading
-from reelmill.objects.folder import FolderStore, Grant, clean_filename
+from reelmill.objects.folder import FolderStore, Grant
+from reelmill.objects.names import disposition
 
 IDLE_S = 120.0  #: a body that brings nothing for so long is given up
 LARGEST = 1 << 50  #: bytes; the signed size is the limit, not the one for API requests
@@ -265,13 +265,3 @@ def _date(value: str | None) -> datetime | None:
         return date if date.tzinfo else date.replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def disposition(filename: str | None) -> str:
-    """Return Content-Disposition: a file name makes it an attachment (RFC 6266, RFC 8187)."""
-    if filename is None:
-        return "inline"
-    name = clean_filename(filename)
-    plain = re.sub(r'[^\x20-\x7e]|["%]', "_", name)  # some clients decode %41 even here
-    exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    return f'attachment; filename="{plain}"{exact}'

@@ -22,8 +22,9 @@ from reelmill.errors import (
     UploadMismatch,
     UploadMissing,
 )
+from reelmill.jobs.lifecycle import UploadStatus
 from reelmill.jobs.model import SignedRequest
-from reelmill.jobs.multipart import part_count
+from reelmill.jobs.multipart import OPEN_UPLOADS, part_count
 from reelmill.schemas import (
     ArrivedPart,
     CompleteRequest,
@@ -44,22 +45,28 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], route_class=Guard
 
 
 @router.post("/initiate", status_code=201)
-@needs("upload", ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
-def initiate_upload(app: Platform, who: Who, wanted: InitiateRequest) -> InitiateReply:
+@needs("upload", NotFound, TransitionRefused, ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
+def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateRequest) -> InitiateReply:
     """Announce a file and get the signed request that sends it; with `pipeline`, its job is made too and waits."""
-    begun = app.service.initiate(
-        who,
-        filename=wanted.filename,
-        size_bytes=wanted.size,
-        content_type=wanted.content_type,
-        sha256=wanted.sha256,
-        labels=wanted.labels,
-        pipeline=wanted.pipeline,
-        params=wanted.params,
-        multipart=wanted.multipart,
-        part_size=wanted.part_size,
-    )
+    if (video_id := idempotency.remembered(request)) is not None:
+        begun = app.service.upload(who, video_id)
+    else:
+        begun = app.service.initiate(
+            who,
+            filename=wanted.filename,
+            size_bytes=wanted.size,
+            content_type=wanted.content_type,
+            sha256=wanted.sha256,
+            labels=wanted.labels,
+            pipeline=wanted.pipeline,
+            params=wanted.params,
+            multipart=wanted.multipart,
+            part_size=wanted.part_size,
+        )
+        idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
     video = begun.video
+    if video.upload_status not in OPEN_UPLOADS:
+        raise TransitionRefused(f"The upload {video.id} of this Idempotency-Key wants no bytes any more.")
     return InitiateReply(
         video_id=video.id,
         job_id=begun.job.id if begun.job else None,
@@ -105,7 +112,7 @@ def sign_parts(request: Request, app: Platform, who: Who, video_id: VideoId, wan
     parts = [
         SignedPart(number=part.number, size=part.size_bytes, **_shown(part.request).model_dump()) for part in signed
     ]
-    idempotency.keep(request, PartsReply(parts=[]))  # signed URLs are never stored
+    idempotency.remember(request, video_id)
     return PartsReply(parts=parts)
 
 
@@ -116,16 +123,18 @@ def sign_operation(request: Request, app: Platform, who: Who, video_id: VideoId,
     video, signed = app.service.sign_operation(
         who, video_id, wanted.method, multipart_id=wanted.upload_id, number=wanted.part_number
     )
-    reply = SignReply(url=signed.url, key=video.key, headers=dict(signed.headers))
-    idempotency.keep(request, reply.model_copy(update={"url": ""}))  # signed URLs are never stored
-    return reply
+    idempotency.remember(request, video_id)
+    return SignReply(url=signed.url, key=video.key, headers=dict(signed.headers))
 
 
 @router.delete("/{video_id}")
 @needs("upload", NotFound, TransitionRefused, StorageDenied, StorageUnavailable)
 def abort_upload(app: Platform, who: Who, video_id: VideoId) -> UploadReply:
     """Give an upload up: its waiting job is cancelled, and what has arrived is removed. Repeating changes nothing."""
+    before = app.store.video(video_id, who.tenant).upload_status
     app.service.abort_upload(who, video_id)
+    if before is not UploadStatus.ABORTED:
+        app.access.audit(who, action="upload.abort", target=video_id)
     return get_upload(app, who, video_id)
 
 

@@ -69,7 +69,7 @@ def list_videos(
         who.tenant,
         processing_status=processing_status,
         upload_status=upload_status,
-        labels=_labels(label or ()),
+        labels=labels_of(label or ()),
         cursor=cursor,
         limit=limit,
     )
@@ -137,7 +137,8 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _labels(given: Sequence[str]) -> dict[str, str]:
+def labels_of(given: Sequence[str]) -> dict[str, str]:
+    """Return the labels that a listing is filtered by. Raises RequestInvalid."""
     labels: dict[str, str] = {}
     for n, text in enumerate(given):
         found = LABEL.fullmatch(text)

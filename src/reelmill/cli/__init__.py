@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import clip, demo, jobs, keys, pipelines, serve, upload
+from reelmill.cli import audit, clip, demo, doctor, jobs, keys, pipelines, serve, upload
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -23,10 +23,12 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(clip.clip)
+app.command()(doctor.doctor)
 app.command()(upload.upload)
 app.command()(jobs.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.command()(audit.audit)
 app.command()(pipelines.pipelines)
 app.command()(pipelines.version)
 

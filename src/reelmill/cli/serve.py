@@ -97,6 +97,8 @@ def run(app: App, listener: socket.socket, address: str, *, private: bool, as_js
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=app.settings.trusted_proxies is not None,
+        forwarded_allow_ips=app.settings.trusted_proxies,
         timeout_graceful_shutdown=round(app.settings.grace_s),
     )
     link = f"{address}{signin.link}" if signin else None
@@ -214,7 +216,7 @@ def address_of(listener: socket.socket) -> str:
 def need_key(app: App) -> None:
     """Raises KeyNeeded when no key exists by which anybody else could use the server."""
     stored = app.access.keys()
-    if not any(key.revoked_at is None and key.name != LOCAL_KEY_NAME for key in stored):
+    if not any(key.active and key.name != LOCAL_KEY_NAME for key in stored):
         raise KeyNeeded(f"{app.settings.host} can be reached from other machines, and there is no API key yet.")
 
 

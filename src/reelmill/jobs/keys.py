@@ -7,12 +7,20 @@ from pathlib import PurePosixPath
 
 from reelmill.jobs.model import Claim, Job
 
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]{1,200}"
+PLAIN = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+LONGEST = 512  #: characters of a key
 FENCED = re.compile(r"-r(?P<run>\d+)a(?P<attempt>\d+)(\.[A-Za-z0-9]+)?$")
 
 
 def source_key(tenant: str, video_id: str) -> str:
     """Return the key of an uploaded source; other kinds replace `/original/` by theirs."""
     return f"{tenant}/original/{video_id}/source"
+
+
+def may_be_source(tenant: str, key: str) -> bool:
+    """Tell whether a source of this tenant may lie under a key that a user wrote: below its `original/` only."""
+    return len(key) <= LONGEST and key.startswith(f"{tenant}/original/") and PLAIN.fullmatch(key) is not None
 
 
 def output_prefix(job: Job) -> str:

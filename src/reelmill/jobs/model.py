@@ -279,7 +279,36 @@ class ApiKey:
     subject: str  #: becomes `user_id` of what it makes
     tenant: str
     created_at: datetime
-    revoked_at: datetime | None = None
+    revoked_at: datetime | None = None  #: when it stops, or stopped, to open anything
+    active: bool = True  #: whether it opens anything now, by the database's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks: becomes `tenant` and `user_id` of what is made, and the actor in the audit log."""
+
+    tenant: str = "default"
+    user_id: str = "owner"
+    correlation_id: str | None = None
+    key_id: str | None = None  #: None: the signed-in browser, or the server's own command line
+
+
+OPERATOR = Caller(user_id="operator")  #: whoever may run commands on the server's machine
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One action that the audit log keeps: who did what to what, and when. Nothing secret is in it."""
+
+    id: str
+    tenant: str
+    action: str  #: `key.create`, `upload.abort`
+    target: str  #: the id of what it was done to
+    actor: str  #: the key's subject; `owner` in the signed-in browser, `operator` at the command line
+    actor_key_id: str | None
+    correlation_id: str | None
+    data: Json
+    created_at: datetime
 
 
 T = TypeVar("T")

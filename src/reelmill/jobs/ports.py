@@ -15,9 +15,12 @@ from pydantic import BaseModel
 
 from reelmill.jobs.lifecycle import Event, Status, StepEvent, UploadStatus
 from reelmill.jobs.model import (
+    OPERATOR,
     ApiKey,
     Artifact,
     Attempt,
+    AuditEntry,
+    Caller,
     Capabilities,
     Claim,
     Job,
@@ -122,7 +125,10 @@ class JobStore(Protocol):
 
     # videos and jobs
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        """Insert a video awaiting its upload and, with it, a job in `awaiting_upload` that becomes its driver."""
+        """Insert a video awaiting its upload and, with it, a job in `awaiting_upload` that becomes its driver.
+
+        Raises TransitionRefused when there is a video of this key already.
+        """
         ...
 
     def add_job(self, job: NewJob, opening: Opening) -> Job:
@@ -263,6 +269,10 @@ class JobStore(Protocol):
         """Raises NotFound; also when another tenant owns it."""
         ...
 
+    def video_at(self, key: str, tenant: str) -> Video:
+        """Return the video whose source lies under this key. Raises NotFound; also when another tenant owns it."""
+        ...
+
     def job(self, job_id: str, tenant: str | None = None) -> Job:
         """Raises NotFound; also when another tenant owns it."""
         ...
@@ -319,18 +329,46 @@ class JobStore(Protocol):
 
 
 class AccessStore(Protocol):
-    """API keys and idempotent requests, in the same database."""
+    """API keys, the audit log and idempotent requests, in the same database."""
 
-    def add_key(self, key: ApiKey, sha256: str) -> ApiKey: ...
+    def add_key(self, key: ApiKey, sha256: str, by: Caller = OPERATOR) -> ApiKey: ...
 
     def find_key(self, sha256: str) -> ApiKey | None:
-        """Return the unrevoked key with this hash of its secret."""
+        """Return the key with this hash of its secret, unless it has stopped."""
         ...
 
     def keys(self, tenant: str | None = None) -> list[ApiKey]: ...
 
-    def revoke_key(self, key_id: str, tenant: str | None = None) -> ApiKey:
-        """Raises NotFound."""
+    def rotate_key(
+        self, key_id: str, fresh: FreshSecret, overlap_s: int, tenant: str | None = None, by: Caller = OPERATOR
+    ) -> tuple[ApiKey, ApiKey]:
+        """End a key in `overlap_s` seconds, once; return its successor, and it. Raises NotFound, KeyRevoked."""
+        ...
+
+    def revoke_key(self, key_id: str, tenant: str | None = None, by: Caller = OPERATOR) -> ApiKey:
+        """Stop a key now; one that has stopped keeps its moment. Raises NotFound."""
+        ...
+
+    def sign_out(self, cookie_sha256: str, life_s: int, by: Caller) -> None:
+        """Refuse a browser's cookie from now on; remembered for `life_s`, its own life at most."""
+        ...
+
+    def signed_out(self, cookie_sha256: str) -> bool: ...
+
+    def audit(self, by: Caller, *, action: str, target: str, data: Json | None = None) -> None:
+        """Note an action that isn't noted in its own transaction. `data` must hold nothing secret."""
+        ...
+
+    def audit_log(
+        self,
+        tenant: str | None = None,
+        *,
+        action: str | None = None,
+        target: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[AuditEntry]:
+        """Return one page, newest first; of all tenants without `tenant`. Raises CursorInvalid."""
         ...
 
     def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
@@ -348,6 +386,15 @@ class AccessStore(Protocol):
         ...
 
     def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FreshSecret:
+    """What is stored of a new secret, with the id of its key."""
+
+    id: str
+    prefix: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,14 +448,14 @@ class ObjectStore(Protocol):
         *,
         multipart_id: str | None,
         number: int | None,
-        size_bytes: int,
+        size_bytes: int | None,
         content_type: str,
         expires_s: int = 900,
     ) -> SignedRequest:
         """Return one request of S3's own protocol, as browsers' uploaders send them (Uppy's `signRequest`).
 
         PUT: the object, or a part when `multipart_id` and `number` are given. POST: begin an upload in parts, or
-        complete it. GET: list its parts. DELETE: abort it. size_bytes, content_type: of the whole object.
+        complete it. GET: list its parts. DELETE: abort it. size_bytes: binds a PUT to this length.
         Raises RequestInvalid for any other, and for all but the plain PUT when the storage doesn't speak S3.
         """
         ...
@@ -462,7 +509,7 @@ class ObjectStore(Protocol):
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin with `prefix`, in order."""
+        """Yield the keys that begin with `prefix`, each once; in order where the store keeps one."""
         ...
 
     def purge_incoming(self, older_than_s: float = 86400.0) -> int:

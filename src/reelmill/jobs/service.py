@@ -18,6 +18,7 @@ from reelmill.errors import (
     MediaRejected,
     NotFound,
     NotReady,
+    ObjectMissing,
     ParamsInvalid,
     PipelineUnknown,
     ReelmillError,
@@ -28,9 +29,10 @@ from reelmill.errors import (
     UploadNeeded,
     UploadProblem,
 )
-from reelmill.jobs.keys import source_key
+from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import Artifact, Job, Json, Located, SignedRequest, StoredPart, Video
+from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
+from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
 from reelmill.jobs.ports import (
     Dispatcher,
@@ -46,15 +48,6 @@ from reelmill.jobs.ports import (
 ALREADY = "Job already processed - no action taken"  # older clients look for these words
 NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,255}")
 NAME_RULE = "filename must have 1 to 255 characters, none of them a slash or a control character, and not be . or .."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks: becomes `tenant` and `user_id` of what is made."""
-
-    tenant: str = "default"
-    user_id: str = "owner"
-    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +191,7 @@ class Service:
             video.key,
             multipart_id=multipart_id,
             number=number,
-            size_bytes=video.size_bytes,
+            size_bytes=video.size_bytes if number is None else None,  # uploaders cut parts as they like
             content_type=video.content_type,
             expires_s=self.policy.put_ttl_s,
         )
@@ -236,7 +229,7 @@ class Service:
                 raise TransitionRefused("The upload was aborted; start a new one.")
             job = driver if driver is not None and _takes_upload(driver) else None
             try:
-                source = self._verified(video)
+                source = self._verified(video, self.parts.joined(video))
             except UploadProblem as problem:
                 self._reject(video, job, problem)
                 raise
@@ -249,9 +242,8 @@ class Service:
             raise NotFound(f"There is no video {video_id}.")
         return video, job
 
-    def _verified(self, video: Video) -> Json:
+    def _verified(self, video: Video | NewVideo, there: ObjectInfo) -> Json:
         """Return the probe of an object that is what was announced. Raises UploadProblem, StorageProblem."""
-        there = self.parts.joined(video)
         if there.size_bytes != video.size_bytes:
             raise UploadMismatch(f"{video.size_bytes} bytes were announced, {there.size_bytes} arrived.")
         sha256 = there.sha256
@@ -297,6 +289,50 @@ class Service:
             if final or isinstance(problem, UploadMismatch):
                 self.objects.delete(video.key)  # so that the right file can be PUT, or no rubbish stays
                 self.parts.drop(video)
+
+    def adopt(self, caller: Caller, key: str, *, pipeline: str, params: Json, labels: Mapping[str, str]) -> Completed:
+        """Complete what lies under a key; an object that nobody announced becomes a video, with its job queued.
+
+        Taken is what lies below the caller's `{tenant}/original/`; a file that isn't a video stays as it is.
+        Idempotent like `complete`, and raises the same; NotFound for every other key, PipelineUnknown.
+        """
+        chosen = self.pipeline(pipeline)
+        job = self._new_job(caller, str(uuid.uuid4()), chosen, self.checked(chosen, params))
+        with self._completing(key):
+            try:
+                known = self.store.video_at(key, caller.tenant)
+            except NotFound:
+                video, there = self._found(caller, key, job.video_id, labels)
+                source = self._verified(video, there)
+                try:
+                    return self._record_upload(*self.store.add_video(video, job), source)
+                except TransitionRefused:  # another process was faster
+                    known = self.store.video_at(key, caller.tenant)
+        return self.complete(caller, known.id)
+
+    def _found(self, caller: Caller, key: str, video_id: str, labels: Mapping[str, str]) -> tuple[NewVideo, ObjectInfo]:
+        """Return the video that an unannounced object makes. Raises NotFound, the same whatever the reason."""
+        try:
+            if not may_be_source(caller.tenant, key):
+                raise ObjectMissing
+            there = self.objects.head(key)
+        except ObjectMissing as missing:
+            raise NotFound(f"There is no upload {key}.") from missing
+        if there.size_bytes > self.policy.max_upload_bytes:
+            raise MediaRejected(f"It has {there.size_bytes} bytes; at most {self.policy.max_upload_bytes} are taken.")
+        video = NewVideo(
+            id=video_id,
+            tenant=caller.tenant,
+            user_id=caller.user_id,
+            filename=key.rpartition("/")[2],
+            content_type=there.content_type,
+            size_bytes=there.size_bytes,
+            sha256=None,
+            key=key,
+            labels=dict(labels),
+            upload_ttl_s=self.policy.upload_ttl_s,
+        )
+        return video, there
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

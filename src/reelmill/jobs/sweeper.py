@@ -28,6 +28,7 @@ class SweepPolicy:
     ring_again_s: float = 30.0
     rings: int = 8  #: at most so many steps are rung for in one sweep: 2 × free slots
     max_crashes: int = 3
+    incoming_s: float = 2 * 86_400.0  #: age at which what broken uploads left is removed; more than an upload's life
 
 
 class Sweeper:
@@ -98,7 +99,7 @@ class Sweeper:
         if time.monotonic() - self._purged_at > PURGE_EVERY_S:
             self._purged_at = time.monotonic()
             self.access.purge_requests()
-            self.objects.purge_incoming()
+            self.objects.purge_incoming(self.policy.incoming_s)
 
     def sweep_outputs(self, job: Job) -> None:
         """Delete stored outputs of an ended job that no artifact names: leftovers of attempts that were lost."""

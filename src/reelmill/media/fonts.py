@@ -84,6 +84,13 @@ class Face:
             glyphs.append(Glyph(info.cluster, place.x_advance / UNITS, up + raised, down - raised))
         return glyphs
 
+    def draws(self) -> bool:
+        """Return whether its file is whole: of characters from all over it, some are painted and none fails."""
+        font = self.open(32, WEIGHTS[0])
+        chars = [chr(point) for point in self._code_points if chr(point).isprintable()]
+        boxes = [font.getbbox(char) for char in (*chars[:: max(1, len(chars) // 100)], *chars[-1:])]
+        return any(right > left and bottom > top for left, top, right, bottom in boxes)
+
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
         """Return the font for painting, at a size in pixels and the nearest weight that all faces have."""
         font = ImageFont.truetype(str(self.path), size_px, index=self.index, layout_engine=ImageFont.Layout.RAQM)

@@ -23,7 +23,6 @@ import io
 import json
 import math
 import os
-import re
 import secrets
 import stat
 import time
@@ -46,17 +45,12 @@ from reelmill.errors import (
 )
 from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
 from reelmill.objects.files import BLOCK, Incoming, Reading, seal, storage
+from reelmill.objects.names import OCTETS, check_body, check_key, check_media_type, clean_filename, is_key
 from reelmill.objects.parts import About, IncomingPart, PartsFolder
 
 SECRET_BYTES = 32
-OCTETS = "application/octet-stream"
 
-_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]{1,200}"  # with `.json` still a legal file name
-_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?: *; *[\w.+-]+=(?:[\w.+,-]+|\"[\w .+,-]*\"))*", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIGNED = ("expires", "size", "type", "sha256", "upload", "part", "filename", "response_type")
-_BIDI = {ord(c): "_" for c in "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -142,14 +136,15 @@ class FolderStore:
 
     # uploads in parts
     def begin_multipart(self, key: str, *, size_bytes: int, part_size: int, content_type: str) -> str:
-        _parts(key)
-        return self._parts.begin(About(key, size_bytes, part_size, _media_type(content_type)))
+        check_key(key)
+        return self._parts.begin(About(key, size_bytes, part_size, check_media_type(content_type)))
 
     def sign_part(
         self, key: str, multipart_id: str, number: int, *, size_bytes: int, sha256: str | None, expires_s: int = 900
     ) -> SignedRequest:
         """Return a PUT for this part. Raises RequestInvalid for a checksum of a wrong form."""
-        fields = {"size": str(size_bytes), "sha256": _checksum(sha256), "upload": multipart_id, "part": str(number)}
+        check_body(size_bytes, sha256)
+        fields = {"size": str(size_bytes), "sha256": sha256 or "", "upload": multipart_id, "part": str(number)}
         url, expires = self._sign("PUT", key, expires_s, fields)
         headers = {"x-checksum-sha256": sha256} if sha256 else {}
         return SignedRequest(method="PUT", url=url, headers=headers, expires_at=datetime.fromtimestamp(expires, tz=UTC))
@@ -161,11 +156,11 @@ class FolderStore:
         *,
         multipart_id: str | None,
         number: int | None,
-        size_bytes: int,
+        size_bytes: int | None,
         content_type: str,
         expires_s: int = 900,
     ) -> SignedRequest:
-        if method != "PUT" or multipart_id is not None or number is not None:
+        if method != "PUT" or multipart_id is not None or number is not None or size_bytes is None:
             raise RequestInvalid(
                 "This server keeps files in a folder, which takes S3's multipart operations only by its own "
                 "/uploads/{video_id}/parts; tell the uploader to send single PUTs (Uppy: shouldUseMultipart: false)."
@@ -196,9 +191,8 @@ class FolderStore:
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int = 900
     ) -> SignedRequest:
         """Return a PUT for this object. Raises RequestInvalid for a content type or checksum of a wrong form."""
-        if size_bytes < 0:
-            raise RequestInvalid(f"an object can't have {size_bytes} bytes")
-        fields = {"size": str(size_bytes), "type": _media_type(content_type), "sha256": _checksum(sha256)}
+        check_body(size_bytes, sha256)
+        fields = {"size": str(size_bytes), "type": check_media_type(content_type), "sha256": sha256 or ""}
         url, expires = self._sign("PUT", key, expires_s, fields)
         headers = {"Content-Type": content_type}
         if sha256:
@@ -219,7 +213,7 @@ class FolderStore:
             raise ObjectMissing(f"there is no bucket {bucket!r}; this store's is {self.bucket!r}")
         fields = {
             "filename": clean_filename(filename) if filename is not None else "",
-            "response_type": _media_type(content_type) if content_type is not None else "",
+            "response_type": check_media_type(content_type) if content_type is not None else "",
         }
         return self._sign("GET", key, expiration, fields)[0]
 
@@ -253,7 +247,7 @@ class FolderStore:
         )
 
     def _sign(self, method: str, key: str, life_s: int, fields: Mapping[str, str]) -> tuple[str, int]:
-        _parts(key)
+        check_key(key)
         expires = math.ceil(self._clock() + life_s)
         query = {"expires": str(expires), **{name: value for name, value in fields.items() if value}}
         query["signature"] = self._signature(method, key, query)
@@ -272,7 +266,7 @@ class FolderStore:
 
     def read(self, key: str) -> Reading:
         """Open one object for reading at any place; it stays readable while it is replaced or deleted."""
-        *parents, name = _parts(key)
+        *parents, name = check_key(key)
         with storage(key):
             with self._folder("objects", parents) as folder:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -298,7 +292,7 @@ class FolderStore:
 
     def locate(self, key: str) -> Located:
         self.head(key)
-        return self._root.joinpath("objects", *_parts(key))
+        return self._root.joinpath("objects", *check_key(key))
 
     def keys(self, prefix: str) -> Iterator[str]:
         parents = prefix.split("/")[:-1]
@@ -331,7 +325,7 @@ class FolderStore:
         When this fails the file is still at `path`; when it succeeded before and `path` is gone, so is the work.
         Raises BodyMismatch, FileNotFoundError, StorageDenied, StorageUnavailable.
         """
-        _parts(key)
+        check_key(key)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -385,7 +379,7 @@ class FolderStore:
         return Incoming(self, key, size_bytes, content_type, sha256, replace=False)
 
     def delete(self, key: str) -> None:
-        *parents, name = _parts(key)
+        *parents, name = check_key(key)
         with storage(key, writing=True), self._lock(key):
             for kind, file in (("objects", name), ("meta", f"{name}.json")):
                 # NotADirectoryError: a parent of this key is an object itself, so there is none
@@ -434,7 +428,7 @@ class FolderStore:
     def _place(
         self, key: str, source: Path, new: os.stat_result, content_type: str, sha256: str | None, replace: bool
     ) -> ObjectInfo:
-        *parents, name = _parts(key)
+        *parents, name = check_key(key)
         old = None
         with contextlib.suppress(ObjectMissing):
             old = self.head(key)
@@ -512,39 +506,6 @@ class FolderStore:
             yield fd
         finally:
             os.close(fd)
-
-
-def is_key(key: str) -> bool:
-    """Tell whether this can be an object's key: at most 512 characters in plain segments, none `.` or `..`."""
-    return len(key) <= 512 and _KEY.fullmatch(key) is not None
-
-
-def clean_filename(name: str) -> str:
-    """Return a name that is safe to save under: no folders, control or direction characters; at most 200 long."""
-    name = name.encode("utf-8", "replace").decode()
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029/\\]", "_", name).translate(_BIDI).strip(" .")
-    stem, dot, suffix = name.rpartition(".")
-    if len(name) > 200 and dot and len(suffix) <= 16:
-        name = stem[: 199 - len(suffix)] + dot + suffix
-    return name[:200] or "download"
-
-
-def _parts(key: str) -> list[str]:
-    if not is_key(key):
-        raise ObjectMissing(f"{key[:100]!r} can't be an object's key")
-    return key.split("/")
-
-
-def _checksum(sha256: str | None) -> str:
-    if sha256 is not None and not _SHA256.fullmatch(sha256):
-        raise RequestInvalid(f"{sha256!r} isn't a SHA-256 in lower-case hex")
-    return sha256 or ""
-
-
-def _media_type(value: str) -> str:
-    if len(value) > 200 or not _MEDIA_TYPE.fullmatch(value):
-        raise RequestInvalid(f"{value[:100]!r} isn't a content type like video/mp4")
-    return value
 
 
 def _matching(meta: Mapping[str, Any], found: os.stat_result) -> dict[str, Any] | None:

@@ -1,20 +1,28 @@
-"""API keys and idempotent requests, in the same database as the jobs."""
+"""API keys, the audit log and idempotent requests, in the same database as the jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, NotFound
-from reelmill.jobs.model import ApiKey
-from reelmill.jobs.ports import StoredReply
+from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevoked, NotFound
+from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page
+from reelmill.jobs.ports import FreshSecret, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.engine import reading, writing
-from reelmill.stores.schema import api_keys, now, requests
+from reelmill.stores.reads import page_of
+from reelmill.stores.schema import api_keys, audit, now, requests, signed_out
 
 ABANDONED_AFTER_S = 60.0
+
+# A key that is being replaced has its end in the future: only the database's clock says whether it has come.
+# Not for RETURNING: SQLite 3.40 gives NULL for `IS NULL` of a column that an INSERT left out.
+ACTIVE = sa.or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > now())
+SHOWN = (api_keys, ACTIVE.label("active"))
 
 
 class SqlAccess:
@@ -24,49 +32,92 @@ class SqlAccess:
         self.engine = engine
         self.on_commit = on_commit or (lambda: None)
 
+    # ── keys ──────────────────────────────────────────────────────────────────────────────────
+
     @writing
-    def add_key(self, tx: Connection, key: ApiKey, sha256: str) -> ApiKey:
-        row = tx.execute(
-            sa.insert(api_keys)
-            .values(
-                id=key.id,
-                name=key.name,
-                prefix=key.prefix,
-                sha256=sha256,
-                scopes=list(key.scopes),
-                subject=key.subject,
-                tenant=key.tenant,
-                created_at=now(),
-            )
-            .returning(api_keys)
-        )
-        return rows.to_key(row.mappings().one())
+    def add_key(self, tx: Connection, key: ApiKey, sha256: str, by: Caller = OPERATOR) -> ApiKey:
+        added = _insert_key(tx, key, FreshSecret(key.id, key.prefix, sha256))
+        _note(tx, by, "key.create", added.id, added.tenant, _about(added))
+        return added
 
     @reading
     def find_key(self, tx: Connection, sha256: str) -> ApiKey | None:
-        query = sa.select(api_keys).where(api_keys.c.sha256 == sha256, api_keys.c.revoked_at.is_(None))
+        query = sa.select(*SHOWN).where(api_keys.c.sha256 == sha256, ACTIVE)
         row = tx.execute(query).mappings().one_or_none()
         return rows.to_key(row) if row else None
 
     @reading
     def keys(self, tx: Connection, tenant: str | None = None) -> list[ApiKey]:
-        query = sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        query = sa.select(*SHOWN).order_by(api_keys.c.created_at, api_keys.c.id)
         if tenant is not None:
             query = query.where(api_keys.c.tenant == tenant)
         return [rows.to_key(row) for row in tx.execute(query).mappings()]
 
     @writing
-    def revoke_key(self, tx: Connection, key_id: str, tenant: str | None = None) -> ApiKey:
-        revoke = sa.update(api_keys).where(api_keys.c.id == key_id)
-        if tenant is not None:
-            revoke = revoke.where(api_keys.c.tenant == tenant)
-        row = tx.execute(
-            revoke.values(revoked_at=sa.func.coalesce(api_keys.c.revoked_at, now())).returning(api_keys)
-        ).mappings()
-        found = row.one_or_none()
-        if found is None:
-            raise NotFound(f"There is no API key {key_id}.")
-        return rows.to_key(found)
+    def rotate_key(
+        self,
+        tx: Connection,
+        key_id: str,
+        fresh: FreshSecret,
+        overlap_s: int,
+        tenant: str | None = None,
+        by: Caller = OPERATOR,
+    ) -> tuple[ApiKey, ApiKey]:
+        end = sa.update(api_keys).where(_key(key_id, tenant), api_keys.c.revoked_at.is_(None))
+        ended = tx.execute(end.values(revoked_at=now(overlap_s))).rowcount
+        old = _one_key(tx, key_id, tenant)
+        if not ended:
+            assert old.revoked_at is not None, "else the guard would have let it pass"
+            raise KeyRevoked(f"The API key {key_id} has an end already: {old.revoked_at.isoformat()}.")
+        new = _insert_key(tx, old, fresh)
+        told = {**_about(old), "new_key_id": new.id, "overlap_s": overlap_s}
+        _note(tx, by, "key.rotate", old.id, old.tenant, told)
+        return new, old
+
+    @writing
+    def revoke_key(self, tx: Connection, key_id: str, tenant: str | None = None, by: Caller = OPERATOR) -> ApiKey:
+        revoke = sa.update(api_keys).where(_key(key_id, tenant), ACTIVE)
+        stopped = tx.execute(revoke.values(revoked_at=now())).rowcount
+        key = _one_key(tx, key_id, tenant)
+        if stopped:
+            _note(tx, by, "key.revoke", key.id, key.tenant, _about(key))
+        return key
+
+    # ── browsers ──────────────────────────────────────────────────────────────────────────────
+
+    @writing
+    def sign_out(self, tx: Connection, cookie_sha256: str, life_s: int, by: Caller) -> None:
+        tx.execute(sa.delete(signed_out).where(signed_out.c.until < now()))
+        if not _is_signed_out(tx, cookie_sha256):
+            tx.execute(sa.insert(signed_out).values(sha256=cookie_sha256, until=now(life_s)))
+            _note(tx, by, "browser.signout", by.user_id, by.tenant)
+
+    @reading
+    def signed_out(self, tx: Connection, cookie_sha256: str) -> bool:
+        return _is_signed_out(tx, cookie_sha256)
+
+    # ── audit ─────────────────────────────────────────────────────────────────────────────────
+
+    @writing
+    def audit(self, tx: Connection, by: Caller, *, action: str, target: str, data: Json | None = None) -> None:
+        _note(tx, by, action, target, by.tenant, data)
+
+    @reading
+    def audit_log(
+        self,
+        tx: Connection,
+        tenant: str | None = None,
+        *,
+        action: str | None = None,
+        target: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[AuditEntry]:
+        given = {audit.c.action: action, audit.c.target: target}
+        wanted = [column == value for column, value in given.items() if value is not None]
+        return page_of(tx, audit, rows.to_audit, tenant, wanted, cursor, limit)
+
+    # ── idempotent requests ───────────────────────────────────────────────────────────────────
 
     @writing
     def begin_request(self, tx: Connection, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
@@ -114,3 +165,54 @@ class SqlAccess:
 
 def _request(tenant: str, path: str, key: str) -> sa.ColumnElement[bool]:
     return sa.and_(requests.c.tenant == tenant, requests.c.path == path, requests.c.key == key)
+
+
+def _key(key_id: str, tenant: str | None) -> sa.ColumnElement[bool]:
+    mine = api_keys.c.id == key_id
+    return mine if tenant is None else sa.and_(mine, api_keys.c.tenant == tenant)
+
+
+def _one_key(tx: Connection, key_id: str, tenant: str | None) -> ApiKey:
+    row = tx.execute(sa.select(*SHOWN).where(_key(key_id, tenant))).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no API key {key_id}.")
+    return rows.to_key(row)
+
+
+def _insert_key(tx: Connection, like: ApiKey, fresh: FreshSecret) -> ApiKey:
+    tx.execute(
+        sa.insert(api_keys).values(
+            id=fresh.id,
+            name=like.name,
+            prefix=fresh.prefix,
+            sha256=fresh.sha256,
+            scopes=list(like.scopes),
+            subject=like.subject,
+            tenant=like.tenant,
+            created_at=now(),
+        )
+    )
+    return _one_key(tx, fresh.id, None)
+
+
+def _about(key: ApiKey) -> Json:
+    return {"name": key.name, "scopes": list(key.scopes), "subject": key.subject}
+
+
+def _is_signed_out(tx: Connection, cookie_sha256: str) -> bool:
+    return tx.execute(sa.select(signed_out.c.sha256).where(signed_out.c.sha256 == cookie_sha256)).first() is not None
+
+
+def _note(tx: Connection, by: Caller, action: str, target: str, tenant: str, data: Json | None = None) -> None:
+    """Write one entry of the audit log, in the transaction of what it tells of. tenant: of the target."""
+    entry: Mapping[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "tenant": tenant,
+        "action": action,
+        "target": target,
+        "actor": by.user_id,
+        "actor_key_id": by.key_id,
+        "correlation_id": by.correlation_id,
+        "data": dict(data or {}),
+    }
+    tx.execute(sa.insert(audit).values(**entry, created_at=now()))

@@ -44,6 +44,11 @@ def head() -> str:
     return found
 
 
+def is_known(revision: str) -> bool:
+    """Tell whether this version has the revision; one that it hasn't is a newer version's."""
+    return revision in {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+
+
 def _run(url: str, act: Callable[[Config], None]) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Vi
 from reelmill.jobs.ports import Held
 from reelmill.stores import rows, schema
 from reelmill.stores.engine import reading
+from reelmill.stores.schema import now
 
 T = TypeVar("T")
 EVENT_TERMS = 250  # followed jobs in one query: SQLite takes expressions up to a depth of 1,000
@@ -26,8 +28,21 @@ class SqlReads:
     on_commit: Callable[[], None]
 
     @reading
+    def clock(self, tx: Connection) -> datetime:
+        """Return the database's own time; works on an empty database too."""
+        return tx.execute(sa.select(now())).scalar_one()
+
+    @reading
     def video(self, tx: Connection, video_id: str, tenant: str | None = None) -> Video:
         return rows.to_video(_one(tx, schema.videos, video_id, tenant))
+
+    @reading
+    def video_at(self, tx: Connection, key: str, tenant: str) -> Video:
+        v = schema.videos
+        row = tx.execute(sa.select(v).where(v.c.key == key, v.c.tenant == tenant)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no upload {key}.")
+        return rows.to_video(row)
 
     @reading
     def job(self, tx: Connection, job_id: str, tenant: str | None = None) -> Job:
@@ -66,7 +81,7 @@ class SqlReads:
             wanted.append(v.c.processing_status == processing_status)
         if upload_status is not None:
             wanted.append(v.c.upload_status == upload_status)
-        return _page(tx, v, rows.to_video, tenant, wanted, cursor, limit)
+        return page_of(tx, v, rows.to_video, tenant, wanted, cursor, limit)
 
     @reading
     def jobs(
@@ -83,7 +98,7 @@ class SqlReads:
         j = schema.jobs
         given = {j.c.status: status, j.c.pipeline: pipeline, j.c.video_id: video_id}
         wanted = [column == value for column, value in given.items() if value is not None]
-        return _page(tx, j, rows.to_job, tenant, wanted, cursor, limit)
+        return page_of(tx, j, rows.to_job, tenant, wanted, cursor, limit)
 
     @reading
     def jobs_by_id(self, tx: Connection, ids: Sequence[str]) -> list[Job]:
@@ -189,17 +204,19 @@ def _labelled(tx: Connection, name: str, value: str) -> sa.ColumnElement[bool]:
     return sa.exists().where(each.c.key == name, each.c.value == value).correlate(schema.videos)
 
 
-def _page(
+def page_of(
     tx: Connection,
     table: sa.Table,
     make: Callable[[rows.Row], T],
-    tenant: str,
+    tenant: str | None,
     wanted: Sequence[sa.ColumnElement[bool]],
     cursor: str | None,
     limit: int,
 ) -> Page[T]:
     """Newest first by (created_at, id); rows that are added meanwhile don't shift later pages."""
-    query: sa.Select[Any] = sa.select(table).where(table.c.tenant == tenant, *wanted)
+    query: sa.Select[Any] = sa.select(table).where(*wanted)
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
     if cursor is not None:
         stamp, row_id = rows.read_cursor(cursor)
         query = query.where(

@@ -15,7 +15,7 @@ from sqlalchemy.engine import RowMapping
 
 from reelmill.errors import CursorInvalid
 from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Artifact, Attempt, Job, JobEvent, Stage, Step, Video
+from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video
 
 Row = RowMapping | Mapping[str, Any]
 M = TypeVar("M")
@@ -63,6 +63,10 @@ def to_event(row: Row) -> JobEvent:
 
 def to_key(row: Row) -> ApiKey:
     return _only(ApiKey, row, scopes=tuple(row["scopes"]))
+
+
+def to_audit(row: Row) -> AuditEntry:
+    return _only(AuditEntry, row)
 
 
 def write_cursor(created_at: datetime, row_id: str) -> str:

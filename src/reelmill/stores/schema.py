@@ -239,6 +239,29 @@ api_keys = sa.Table(
     sa.Column("revoked_at", Stamp),
 )
 
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("target", sa.String(255), nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("actor_key_id", sa.String(36)),
+    sa.Column("correlation_id", sa.String(64)),
+    sa.Column("data", Json, nullable=False),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Index(None, "tenant", "created_at", "id"),
+    sa.Index(None, "created_at", "id"),
+)
+
+signed_out = sa.Table(
+    "signed_out",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("until", Stamp, nullable=False),
+)
+
 requests = sa.Table(
     "requests",
     metadata,

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError
 
 from reelmill.errors import LeaseLost, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
@@ -31,7 +32,7 @@ from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcom
 from reelmill.stores import moves, rows
 from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
-from reelmill.stores.schema import jobs, leases, now, steps, videos
+from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
 CLAIM_TRIES = 4  # other claimers may have taken a job's first claim between our two looks
@@ -60,27 +61,30 @@ class SqlStore(SqlReads):
 
     @writing
     def add_video(self, tx: Connection, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        row = moves.returned(
-            tx,
-            sa.insert(videos).values(
-                id=video.id,
-                tenant=video.tenant,
-                user_id=video.user_id,
-                filename=video.filename,
-                content_type=video.content_type,
-                size_bytes=video.size_bytes,
-                sha256=video.sha256,
-                key=video.key,
-                labels=dict(video.labels),
-                upload_status=UploadStatus.AWAITING,
-                processing_status=Processing.PENDING,
-                processing_job_id=job.id if job else None,
-                created_at=now(),
-                upload_expires_at=now(video.upload_ttl_s),
-                part_size=video.part_size,
-                multipart_id=video.multipart_id,
-            ),
-        )
+        try:
+            row = moves.returned(
+                tx,
+                sa.insert(videos).values(
+                    id=video.id,
+                    tenant=video.tenant,
+                    user_id=video.user_id,
+                    filename=video.filename,
+                    content_type=video.content_type,
+                    size_bytes=video.size_bytes,
+                    sha256=video.sha256,
+                    key=video.key,
+                    labels=dict(video.labels),
+                    upload_status=UploadStatus.AWAITING,
+                    processing_status=Processing.PENDING,
+                    processing_job_id=job.id if job else None,
+                    created_at=now(),
+                    upload_expires_at=now(video.upload_ttl_s),
+                    part_size=video.part_size,
+                    multipart_id=video.multipart_id,
+                ),
+            )
+        except IntegrityError as error:
+            raise TransitionRefused("There is a video of this key already.") from error
         assert row is not None
         return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
 
@@ -329,6 +333,17 @@ class SqlStore(SqlReads):
             case _:
                 row = moves.note(tx, row, [("step.released", brief)])
         return rows.to_job(moves.progress(tx, row))
+
+    @writing
+    def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
+        """Remove a video of the tenant with its jobs and all that hangs on them: rows that were only a trial."""
+        mine = sa.and_(videos.c.id == video_id, videos.c.tenant == tenant)
+        theirs = sa.select(jobs.c.id).where(jobs.c.video_id.in_(sa.select(videos.c.id).where(mine))).order_by(jobs.c.id)
+        ids = list(tx.execute(theirs.with_for_update()).scalars())
+        for table in (events, artifacts, attempts, steps):
+            tx.execute(sa.delete(table).where(table.c.job_id.in_(ids)))
+        tx.execute(sa.delete(jobs).where(jobs.c.id.in_(ids)))
+        tx.execute(sa.delete(videos).where(mine))
 
     # ── care ──────────────────────────────────────────────────────────────────────────────────
 
