@@ -2,76 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from faults import Proxy
 from large_films import make_large_film
 from reelmill import Client
 from reelmill.client import Uploaded, UploadProgress
 from reelmill.errors import NotFound, ServerUnreachable, SourceChanged, UploadMismatch
-from running import Server, free_port
+from running import free_port
+from sending import MIB, Line, finish, kill_at, lined, start_sender
 
-MIB = 1 << 20
 SIZE = 12 * MIB + 12_345
 HEADS = 64 << 10  #: what the heads of a test's requests come to, at most
-
-# A client of its own, to be killed. It prints its progress, and at the end the most memory that it had.
-SENDER = """
-import re, sys
-from pathlib import Path
-from reelmill import Client
-url, key, path, part_size, parallel = sys.argv[1:]
-with Client(url, key, timeout_s=5) as client:
-    done = client.upload(path, part_size=int(part_size), parallel=int(parallel),
-                         progress=lambda now: print(now.phase, now.sent_bytes, flush=True))
-largest_kb = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text()).group(1)
-print("done", done.video_id, done.resumed_bytes, largest_kb)
-"""
-
-
-@dataclass
-class Line:
-    """A server, and the unreliable way to it."""
-
-    server: Server
-    proxy: Proxy
-
-    def client(self, state: Path, **more: Any) -> Client:
-        return Client(self.proxy.url, self.server.key, state=state, timeout_s=5, **more)
-
-    def put_bytes(self) -> int:
-        """Return how many bytes have gone to the storage."""
-        return self.proxy.carried(b"PUT")
-
-    def object(self, video_id: str) -> bytes:
-        """Return what was stored for a video."""
-        (path,) = (self.server.data / "objects" / "objects").glob(f"*/original/{video_id}/*")
-        return path.read_bytes()
-
-    def status(self, video_id: str) -> str:
-        return str(self.server.call("GET", f"/videos/{video_id}")["upload_status"])
 
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
-    with Proxy() as proxy:
-        server = Server(tmp_path / "data", public_url=proxy.url, put_ttl_s=20, workers=1)
-        proxy.target = ("127.0.0.1", server.port)
-        with server:
-            yield Line(server, proxy)
+    with lined(tmp_path, put_ttl_s=20, workers=1) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -82,31 +36,6 @@ def film(tmp_path: Path) -> Path:
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     return tmp_path / "state" / "reelmill" / "uploads"
-
-
-def start_sender(line: Line, path: Path, *, part_size: int = MIB, parallel: int = 4) -> subprocess.Popen[str]:
-    words = [line.proxy.url, line.server.key, str(path), str(part_size), str(parallel)]
-    env = {**os.environ, "XDG_STATE_HOME": str(line.server.data.parent / "state")}
-    return subprocess.Popen([sys.executable, "-c", SENDER, *words], env=env, stdout=subprocess.PIPE, text=True)
-
-
-def kill_at(line: Line, process: subprocess.Popen[str], put_bytes: int) -> None:
-    """`kill -9` a sender once so much has gone."""
-    assert process.stdout is not None
-    line.proxy.wait(lambda: line.put_bytes() >= put_bytes or process.poll() is not None, "the upload")
-    assert process.poll() is None, process.stdout.read()
-    process.kill()
-    process.wait(30)
-    process.stdout.close()
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[str, int, int]:
-    """Wait for a sender; return its video, how much had arrived before, and its largest memory in kB."""
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    word, video_id, resumed, memory = told.splitlines()[-1].split()
-    assert word == "done"
-    return video_id, int(resumed), int(memory)
 
 
 def behind(act: Callable[[], Uploaded]) -> Callable[[], Uploaded]:
@@ -204,16 +133,12 @@ def test_a_server_that_is_killed_and_started_again(line: Line, film: Path, state
 @pytest.mark.parametrize("part_size", [MIB, None])
 def test_an_expired_url_is_replaced(tmp_path: Path, state: Path, part_size: int | None) -> None:
     film = make_large_film(tmp_path / "film.mp4", 3 * MIB, seed=4)
-    with Proxy() as proxy:
-        server = Server(tmp_path / "data", public_url=proxy.url, put_ttl_s=1)
-        proxy.target = ("127.0.0.1", server.port)
-        line = Line(server, proxy)
-        with server, line.client(state) as client:
-            proxy.latency_s = 1.5  # there and back: longer than a URL lives
-            done = behind(lambda: client.upload(film, part_size=part_size, parallel=1))
-            proxy.wait(lambda: '"status": 403' in server.log.read_text(), "a refusal")
-            proxy.latency_s = 0
-            assert line.object(done().video_id) == film.read_bytes()
+    with lined(tmp_path, put_ttl_s=1) as line, line.client(state) as client:
+        line.proxy.latency_s = 1.5  # there and back: longer than a URL lives
+        done = behind(lambda: client.upload(film, part_size=part_size, parallel=1))
+        line.proxy.wait(lambda: '"status": 403' in line.server.log.read_text(), "a refusal")
+        line.proxy.latency_s = 0
+        assert line.object(done().video_id) == film.read_bytes()
 
 
 # ── resuming ──────────────────────────────────────────────────────────────────────────────────
@@ -399,29 +324,4 @@ def test_memory_stays_flat(line: Line, tmp_path: Path) -> None:
     video_id, _, memory_kb = finish(start_sender(line, film, part_size=64 * MIB))
 
     assert memory_kb < 150_000
-    assert line.status(video_id) == "uploaded"
-
-
-@pytest.mark.long
-@pytest.mark.req("E-14")
-def test_five_gigabytes_resumed_after_five_kills(line: Line, tmp_path: Path) -> None:
-    size = 5 * 1024 * MIB
-    film = make_large_film(tmp_path / "film.mp4", size)
-    assert line.server.process is not None
-    server = psutil.Process(line.server.process.pid)
-    largest = 0
-    for cut in range(1, 6):
-        line.proxy.cut_after(700 * MIB, request=b"PUT")
-        sender = start_sender(line, film, part_size=16 * MIB)
-        while line.put_bytes() < cut * 800 * MIB:
-            largest = max(largest, server.memory_info().rss)
-            time.sleep(0.05)
-        kill_at(line, sender, 0)
-    video_id, resumed, memory_kb = finish(start_sender(line, film, part_size=16 * MIB))
-    largest = max(largest, server.memory_info().rss)
-
-    assert resumed > 3000 * MIB
-    assert line.put_bytes() <= size + 10 * 4 * 16 * MIB
-    assert memory_kb < 150_000
-    assert largest < 400 * MIB
     assert line.status(video_id) == "uploaded"
