@@ -268,7 +268,6 @@ class JobStore(Protocol):
 
     def video_at(self, key: str, tenant: str) -> Video:
         """Return the video whose source lies under this key. Raises NotFound; also when another tenant owns it."""
-        ...
 
     def job(self, job_id: str, tenant: str | None = None) -> Job:
         """Raises NotFound; also when another tenant owns it."""
