@@ -125,10 +125,7 @@ class JobStore(Protocol):
 
     # videos and jobs
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        """Insert a video awaiting its upload and, with it, a job in `awaiting_upload` that becomes its driver.
-
-        Raises TransitionRefused when there is a video of this key already.
-        """
+        """Insert a video and its driver, a job in `awaiting_upload`. Raises TransitionRefused: its key has a video."""
         ...
 
     def add_job(self, job: NewJob, opening: Opening) -> Job:
@@ -271,7 +268,6 @@ class JobStore(Protocol):
 
     def video_at(self, key: str, tenant: str) -> Video:
         """Return the video whose source lies under this key. Raises NotFound; also when another tenant owns it."""
-        ...
 
     def job(self, job_id: str, tenant: str | None = None) -> Job:
         """Raises NotFound; also when another tenant owns it."""
