@@ -266,9 +266,20 @@ def test_a_request_sent_again_with_its_idempotency_key_makes_nothing_new(wire: W
     body = older.initiate_body % (film.stat().st_size, b"slow_writer", b"{}")
     request = POST % (older.initiate.encode(), wire.host.encode(), wire.key, len(body), body)
     keyed = request.replace(b"\r\n", b"\r\nIdempotency-Key: %s\r\n" % uuid.uuid4().hex.encode(), 1)
-    first, again, other = wire.send(keyed), wire.send(keyed), wire.send(request)
-    assert first == again and first[0] == 200
-    assert json.loads(other[1])["job_id"] != json.loads(first[1])["job_id"]
+    (_, first), (status, again), (_, other) = (
+        (sent[0], json.loads(sent[1])) for sent in map(wire.send, [keyed, keyed, request])
+    )
+    assert status == 200 and first.keys() == again.keys()
+    assert (again["job_id"], again["video_id"], again["s3_key"]) == (
+        first["job_id"],
+        first["video_id"],
+        first["s3_key"],
+    )
+    assert other["job_id"] != first["job_id"]
+    wire.put(again, film)
+    assert wire.complete(view, first)[0] == 200
+    status, content = wire.send(keyed)
+    assert (status, json.loads(content)["code"]) == (409, "transition_refused")
 
 
 # ── places of view C ──────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from anyio import to_thread
 from fastapi import Request as HttpRequest
 from pydantic import AliasChoices, Field, StringConstraints, model_validator
 
+from reelmill.api import idempotency
 from reelmill.api.access import known_form
 from reelmill.api.jobs import status_of
 from reelmill.errors import (
@@ -47,7 +48,7 @@ from reelmill.schemas import (
 )
 from reelmill.wiring import App
 
-INITIATING = (ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
+INITIATING = (NotFound, TransitionRefused, ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
 COMPLETING = (
     NotFound,
     PipelineUnknown,
@@ -148,21 +149,32 @@ class OlderComplete(Which):
 
 
 def begin(
-    app: App, who: Caller, wanted: OlderInitiate, view: View, labels: Mapping[str, str] | None = None
+    request: HttpRequest,
+    app: App,
+    who: Caller,
+    wanted: OlderInitiate,
+    view: View,
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[Initiated, dict[str, Any]]:
     """Announce the file; return what was made, and the fields of the reply that all views share."""
-    begun = app.service.initiate(
-        who,
-        filename=wanted.filename,
-        size_bytes=wanted.size,
-        content_type=wanted.content_type,
-        sha256=wanted.sha256,
-        labels={**wanted.labels, **(labels or {})},
-        pipeline=wanted.pipeline or view.pipeline,
-        params=wanted.params,
-    )
-    assert begun.job is not None and begun.upload is not None, "made with a pipeline, and not sent yet"
+    if (video_id := idempotency.remembered(request)) is not None:
+        begun = app.service.upload(who, video_id)
+    else:
+        begun = app.service.initiate(
+            who,
+            filename=wanted.filename,
+            size_bytes=wanted.size,
+            content_type=wanted.content_type,
+            sha256=wanted.sha256,
+            labels={**wanted.labels, **(labels or {})},
+            pipeline=wanted.pipeline or view.pipeline,
+            params=wanted.params,
+        )
+        idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
     signed = begun.upload
+    if signed is None:
+        raise TransitionRefused(f"The upload {begun.video.id} of this Idempotency-Key wants no bytes any more.")
+    assert begun.job is not None, "made with a pipeline; until the upload is verified there is no other"
     return begun, {
         "job_id": begun.job.id,
         "video_id": begun.video.id,

@@ -58,9 +58,9 @@ class OlderAnalyzeDuration(Which):
 
 
 @needs("upload", *INITIATING)
-def initiate(app: Platform, who: Who, wanted: OlderInitiate) -> ClipInitiated:
+def initiate(request: HttpRequest, app: Platform, who: Who, wanted: OlderInitiate) -> ClipInitiated:
     """Announce a file; get its job's id and the signed request that sends it."""
-    _, fields = begin(app, who, wanted, AB)
+    _, fields = begin(request, app, who, wanted, AB)
     return ClipInitiated(**fields)
 
 

@@ -108,9 +108,11 @@ class PinVideoPage(Listing[PinVideo]):
 
 
 @needs("upload", *INITIATING)
-def initiate(app: Platform, who: Who, mall_id: PlaceId, pin_id: PlaceId, wanted: OlderInitiate) -> PinInitiated:
+def initiate(
+    request: HttpRequest, app: Platform, who: Who, mall_id: PlaceId, pin_id: PlaceId, wanted: OlderInitiate
+) -> PinInitiated:
     """Announce a file of one camera; the path's ids become its labels `mall` and `pin`."""
-    begun, fields = begin(app, who, wanted, C, _labels(mall_id, pin_id))
+    begun, fields = begin(request, app, who, wanted, C, _labels(mall_id, pin_id))
     return PinInitiated(**fields, upload_status=begun.video.upload_status.value)
 
 

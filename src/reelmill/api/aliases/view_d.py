@@ -84,10 +84,10 @@ class SessionStatus(OlderStatus):
 
 
 @needs("upload", *INITIATING)
-def initiate(app: Platform, who: Who, wanted: SessionInitiate) -> SessionInitiated:
+def initiate(request: HttpRequest, app: Platform, who: Who, wanted: SessionInitiate) -> SessionInitiated:
     """Announce a file; its job waits in `awaiting_upload`, where no worker can claim it."""
     named = {SESSION: wanted.session_id} if wanted.session_id else None
-    begun, fields = begin(app, who, wanted, D, named)
+    begun, fields = begin(request, app, who, wanted, D, named)
     return SessionInitiated(**fields, session_id=_session(begun.video, fields["job_id"]))
 
 
