@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import servers
+from lax_gateway import LaxGateway
 from reelmill.settings import read_settings
 from reelmill.wiring import upgrade
 from running import REELMILL, free_port
@@ -92,3 +93,15 @@ def test_credentials_that_are_wrong(kept: Bucket) -> None:
     assert (red["level"], red["code"]) == ("failed", "storage_denied")
     kept.env["AWS_SECRET_ACCESS_KEY"] = secret
     assert kept.report()["lines"]["storage"]["level"] == "ok"
+
+
+def test_a_store_that_checks_nothing_is_named_for_what_it_lacks(kept: Bucket) -> None:
+    with LaxGateway(kept.seaweed) as gateway:
+        endpoint = kept.env["REELMILL_STORAGE_URL"]
+        kept.env["REELMILL_STORAGE_URL"] = kept.seaweed.url(kept.name, endpoint=gateway.url)
+        lax = kept.report()["lines"]["abilities"]
+        assert (lax["level"], lax["code"]) == ("warning", "storage_misbehaves")
+        for word in ("size", "checksum", "once"):
+            assert word in lax["detail"]
+    kept.env["REELMILL_STORAGE_URL"] = endpoint
+    assert kept.report()["lines"]["abilities"]["level"] == "ok"
