@@ -29,6 +29,7 @@ QUICK = {"steps": 1, "seconds": 0}
 FILE = {"filename": "a.mp4", "size": 1, "content_type": "video/mp4"}
 JOB = {"pipeline": "slow_writer", "params": QUICK}
 EVIL = "https://evil.example"
+PLACE = "7"  #: a mall, a pin: names in a path that nothing is stored under
 
 PUBLIC = {"GET /healthz", "GET /readyz"}  #: answer anybody, by design
 HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URLs, whose signature is the authority
@@ -103,6 +104,13 @@ def sent_video(world: World) -> Ids:
     return {"video_id": begun["video_id"]}
 
 
+def sent_at_a_pin(world: World) -> Ids:
+    path = f"/api/malls/{PLACE}/pins/{PLACE}/uploads/initiate"
+    begun = world.admin.post(path, json={**FILE, **JOB, "size": world.film.stat().st_size}).json()
+    assert world.admin.put(begun["upload"], world.film.read_bytes()).status_code == 200
+    return {"video_id": begun["video_id"]}
+
+
 def ended_job(world: World) -> Ids:
     return {"job_id": world.ended}
 
@@ -166,6 +174,23 @@ ROWS = {
     "GET /api/v1/audit": Row("admin", key, query=lambda ids: {"target": ids["key_id"]}),
 }
 
+OLDER = {**FILE, **JOB}
+ROWS |= {
+    "POST /api/upload/initiate": Row("upload", body=lambda ids: OLDER),
+    "POST /api/upload/complete": Row("upload", sent_video, body=dict),
+    "POST /api/video/analyze-duration": Row("jobs:read", video, body=dict),
+    "GET /api/jobs/{job_id}/status": Row("jobs:read", ended_job),
+    "POST /api/malls/{mall_id}/pins/{pin_id}/uploads/initiate": Row("upload", body=lambda ids: OLDER),
+    "POST /api/malls/{mall_id}/pins/{pin_id}/uploads/complete": Row("upload", sent_at_a_pin, body=dict),
+    "GET /api/videos": Row("jobs:read"),
+    "GET /api/videos/{video_id}": Row("jobs:read", video),
+    "POST /videos/upload/initiate": Row("upload", body=lambda ids: OLDER),
+    "POST /videos/upload/complete": Row("upload", sent_video, body=dict),
+    "GET /videos/jobs/{job_id}/status": Row("jobs:read", ended_job),
+    "GET /api/v1/videos/jobs/{job_id}/status": Row("jobs:read", ended_job),
+    "GET /api/v1/videos/jobs/{job_id}/download": Row("jobs:read", ended_job, status=307),
+}
+
 OPERATIONS = pytest.mark.parametrize("operation", ROWS)
 
 
@@ -174,7 +199,7 @@ def send(client: Client, operation: str, ids: Ids, **headers: str) -> httpx2.Res
     row = ROWS[operation]
     return client.request(
         method,
-        re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path),
+        re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], PLACE), path),
         json=row.body(ids) if row.body else None,
         params=row.query(ids) if row.query else None,
         headers=headers,

@@ -18,17 +18,22 @@ from reelmill.jobs.model import SignedRequest
 from reelmill.jobs.ports import ObjectStore
 from reelmill.objects.s3 import S3Store
 from reelmill.objects.s3_place import read_place
+from served_folder import serve
 
-STORES = ["s3"]
+STORES = ["folder", "s3"]
 PART = 5 << 20
 BODY = secrets.token_bytes(2 * PART + 1000)
 PARTS = [BODY[start : start + PART] for start in range(0, len(BODY), PART)]
 
 
 @pytest.fixture(scope="module", params=STORES)
-def store(request: pytest.FixtureRequest) -> ObjectStore:
-    seaweed: servers.Seaweed = request.getfixturevalue("seaweed")
-    return S3Store(read_place(seaweed.url(seaweed.create(), "some/prefix")))
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    if request.param == "s3":
+        seaweed: servers.Seaweed = request.getfixturevalue("seaweed")
+        yield S3Store(read_place(seaweed.url(seaweed.create(), "some/prefix")))
+        return
+    with serve(tmp_path_factory.mktemp("folder")) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

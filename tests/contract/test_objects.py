@@ -15,7 +15,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,19 +24,14 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import httpx2
 import pytest
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import servers
-from reelmill.api.objects import router
 from reelmill.errors import (
     BodyMismatch,
     ObjectExists,
     ObjectMissing,
-    ReelmillError,
     RequestInvalid,
     SettingInvalid,
     SignatureInvalid,
@@ -50,34 +44,9 @@ from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.names import is_key
 from reelmill.objects.s3 import S3Store
 from reelmill.objects.s3_place import read_place
+from served_folder import SECRET, serve
 
-SECRET = bytes(range(32))
 BODY = bytes(range(256)) * 5000  # 1.28 MB: more than one block
-
-
-async def show(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ReelmillError)
-    return JSONResponse({"code": error.code, "detail": error.detail}, error.status_code)
-
-
-@contextlib.contextmanager
-def serve(root: Path) -> Iterator[FolderStore]:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        base = f"http://127.0.0.1:{sock.getsockname()[1]}/api"
-        store = FolderStore(root, secret=SECRET, base_url=lambda: base)
-        app = FastAPI(max_body_size=1000)  # the limit for API requests must not touch uploads
-        app.add_exception_handler(ReelmillError, show)
-        app.include_router(router(store), prefix="/api")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield store
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module", params=["folder", "s3"])

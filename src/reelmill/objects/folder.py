@@ -35,6 +35,7 @@ from urllib.parse import urlencode
 
 from reelmill.errors import (
     BodyMismatch,
+    MultipartGone,
     ObjectExists,
     ObjectMissing,
     RequestInvalid,
@@ -45,7 +46,16 @@ from reelmill.errors import (
 )
 from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
 from reelmill.objects.files import BLOCK, Incoming, Reading, seal, storage
-from reelmill.objects.names import OCTETS, check_body, check_key, check_media_type, clean_filename, is_key
+from reelmill.objects.names import (
+    OCTETS,
+    check_body,
+    check_key,
+    check_media_type,
+    check_part,
+    check_split,
+    clean_filename,
+    is_key,
+)
 from reelmill.objects.parts import About, IncomingPart, PartsFolder
 
 SECRET_BYTES = 32
@@ -143,6 +153,7 @@ class FolderStore:
     # uploads in parts
     def begin_multipart(self, key: str, *, size_bytes: int, part_size: int, content_type: str) -> str:
         check_key(key)
+        check_split(self.limits, size_bytes, part_size)
         return self._parts.begin(About(key, size_bytes, part_size, check_media_type(content_type)))
 
     def sign_part(
@@ -150,6 +161,7 @@ class FolderStore:
     ) -> SignedRequest:
         """Return a PUT for this part. Raises RequestInvalid for a checksum of a wrong form."""
         check_body(size_bytes, sha256)
+        check_part(self.limits, number)
         fields = {"size": str(size_bytes), "sha256": sha256 or "", "upload": multipart_id, "part": str(number)}
         url, expires = self._sign("PUT", key, expires_s, fields)
         headers = {"x-checksum-sha256": sha256} if sha256 else {}
@@ -183,11 +195,23 @@ class FolderStore:
         return self._parts.arrived(key, multipart_id)
 
     def complete_multipart(self, key: str, multipart_id: str, parts: Sequence[StoredPart]) -> ObjectInfo:
-        with contextlib.suppress(ObjectMissing):
-            there = self.head(key)
-            if there.size_bytes == sum(part.size_bytes for part in parts):
+        """Raises also ObjectExists: there is an object of another size."""
+        size = sum(part.size_bytes for part in parts)
+        try:
+            return self._there(key, size) or self._parts.join(key, multipart_id, parts)
+        except MultipartGone:
+            if (there := self._there(key, size)) is not None:  # somebody else was faster
                 return there
-        return self._parts.join(key, multipart_id, parts)
+            raise
+
+    def _there(self, key: str, size_bytes: int) -> ObjectInfo | None:
+        try:
+            there = self.head(key)
+        except ObjectMissing:
+            return None
+        if there.size_bytes != size_bytes:
+            raise ObjectExists(f"{key} is there with {there.size_bytes} bytes; the parts have {size_bytes}")
+        return there
 
     def abort_multipart(self, key: str, multipart_id: str) -> None:
         self._parts.drop(key, multipart_id)

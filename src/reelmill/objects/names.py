@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote
 
 from reelmill.errors import ObjectMissing, RequestInvalid
+from reelmill.jobs.model import UploadLimits
 
 OCTETS = "application/octet-stream"
 
@@ -41,6 +42,20 @@ def check_body(size_bytes: int, sha256: str | None) -> None:
         raise RequestInvalid(f"an object can't have {size_bytes} bytes")
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise RequestInvalid(f"{sha256!r} isn't a SHA-256 in lower-case hex")
+
+
+def check_split(limits: UploadLimits, size_bytes: int, part_size: int) -> None:
+    """Raises RequestInvalid when a file can't be sent in parts of this size; the last part may be small."""
+    count = -(-size_bytes // part_size) if part_size > 0 else 0
+    fits = count == 1 or limits.part_min_bytes <= part_size
+    if not 1 <= count <= limits.part_count or not fits or part_size > limits.part_max_bytes:
+        raise RequestInvalid(f"{size_bytes} bytes can't be sent in parts of {part_size} bytes to this object store")
+
+
+def check_part(limits: UploadLimits, number: int) -> None:
+    """Raises RequestInvalid for a number that no part has."""
+    if not 1 <= number <= limits.part_count:
+        raise RequestInvalid(f"part {number} can't be: parts are numbered from 1 to {limits.part_count}")
 
 
 def clean_filename(name: str) -> str:

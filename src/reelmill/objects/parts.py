@@ -97,7 +97,7 @@ class PartsFolder:
         """Make the object. Raises MultipartGone, BodyMismatch when these aren't all parts, as they are."""
         with self._entered(key, multipart_id, alone=True) as (folder, about):
             there = _arrived(folder)
-            if [(p.number, p.etag) for p in parts] != [(p.number, p.etag) for p in there] or len(there) != about.count:
+            if len(there) != about.count or sorted(parts, key=lambda part: part.number) != there:
                 raise BodyMismatch(
                     f"{len(there)} of {about.count} parts are there; not all, or not those that were named"
                 )

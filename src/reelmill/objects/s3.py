@@ -40,7 +40,16 @@ from reelmill.errors import (
 )
 from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
 from reelmill.objects import s3_cors
-from reelmill.objects.names import OCTETS, check_body, check_key, check_media_type, disposition, is_key
+from reelmill.objects.names import (
+    OCTETS,
+    check_body,
+    check_key,
+    check_media_type,
+    check_part,
+    check_split,
+    disposition,
+    is_key,
+)
 from reelmill.objects.s3_errors import storage
 from reelmill.objects.s3_place import Place
 from reelmill.objects.s3_probe import ALGORITHM, Probed, probe
@@ -153,8 +162,7 @@ class S3Store:
         A store that checks parts may demand a checksum of each; then RequestInvalid says so.
         """
         check_body(size_bytes, sha256)
-        if not 1 <= number <= self.limits.part_count:
-            raise RequestInvalid(f"part {number} can't be: parts are numbered from 1 to {self.limits.part_count}")
+        check_part(self.limits, number)
         seen = self._seen()
         if sha256 is None and not seen.takes_bare_parts:
             raise RequestInvalid("this object store takes parts with their SHA-256 only: name one for each part")
@@ -191,8 +199,8 @@ class S3Store:
 
         size_bytes: binds a PUT to this length. Raises RequestInvalid for anything else.
         """
-        if number is not None and not 1 <= number <= self.limits.part_count:
-            raise RequestInvalid(f"part {number} can't be: parts are numbered from 1 to {self.limits.part_count}")
+        if number is not None:
+            check_part(self.limits, number)
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
         does = self.capabilities()
@@ -410,12 +418,7 @@ class S3Store:
     # uploads in parts
     def begin_multipart(self, key: str, *, size_bytes: int, part_size: int, content_type: str) -> str:
         """Raises RequestInvalid for parts that the store won't take."""
-        count = -(-size_bytes // part_size) if part_size > 0 else 0
-        alone = count == 1  # the last part may be small, and this one is
-        if not 1 <= count <= self.limits.part_count or not (
-            (alone or self.limits.part_min_bytes <= part_size) and part_size <= self.limits.part_max_bytes
-        ):
-            raise RequestInvalid(f"{size_bytes} bytes can't be sent in parts of {part_size} bytes to this object store")
+        check_split(self.limits, size_bytes, part_size)
         algorithm = ALGORITHM if self._seen().declares_checksums else {}
         with storage(key):
             begun = self.client.create_multipart_upload(
