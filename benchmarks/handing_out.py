@@ -2,8 +2,8 @@
 
 In turn, each round, over kept connections from four threads: `GET /jobs/{id}/status` of a real `reelmill serve`, with
 key, rate limit and log line; and an endpoint of FastAPI that reads the same job from the same database by the same
-code, signs the same 20 downloads by boto3's client, which is made once, and replies by the same model: no key, no log. The same endpoint without
-signing says what is left of a request then. CPU seconds are those of the servers.
+code, signs the same 20 downloads by boto3's client, which is made once, and replies by the same model: no key, no log.
+The same endpoint without signing says what is left of a request then. CPU seconds are those of the servers.
 
     python benchmarks/handing_out.py [--pairs N] [--json FILE]
 """
@@ -120,7 +120,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             film = make_source(Path(name) / "film.mp4", seconds=CLIPS / 2, width=320, height=180)
             bucket = store.create()
-            settings = {"storage_url": store.url(bucket, "films"), "rate_limit": 0, "workers": 1, "poll_s": 600}
+            settings = {"storage_url": store.url(bucket, "films"), "rate_limit": 1_000_000, "workers": 1, "poll_s": 600}
             with Server(Path(name) / "data", **settings) as server:
                 job = server.upload(film, pipeline="clips", params={"cutting": {"duration_s": 0.5}})["job_id"]
                 server.wait(job)

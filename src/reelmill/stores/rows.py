@@ -28,7 +28,7 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
 
 
 def _only(kind: type[M], row: Row, **changed: Any) -> M:
-    return kind(**{name: row[name] for name in _names(kind) if name not in changed}, **changed)
+    return kind(**{name: row[name] for name in _names(kind) if name not in changed}, **changed)  # type: ignore[arg-type]
 
 
 def to_video(row: Row) -> Video:
