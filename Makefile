@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLES := .cache/samples
+UPPY := .cache/uppy
 VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
 # `make chaos LONG=1` also runs what is marked `long`.
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players run demo test lint format bench chaos lock docs clean
+.PHONY: help setup samples players uppy run demo test lint format bench chaos lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -47,6 +48,14 @@ players:  ## install Chromium and the system's own ffmpeg, in which the tests pl
 	  $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends chromium ffmpeg >/dev/null; }
 
+uppy: $(UPPY)/.ready  ## install the real Uppy, by which a page uploads in the tests
+
+$(UPPY)/.ready: tests/uppy/package-lock.json | $(READY)
+	@mkdir -p $(UPPY)
+	@cp tests/uppy/package.json tests/uppy/package-lock.json $(UPPY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(UPPY) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 run: $(READY)  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
 
@@ -58,7 +67,7 @@ else
 	@$(BIN)/reelmill demo $(ARGS) "$(VIDEO)"
 endif
 
-test: samples players  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players uppy  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
@@ -73,7 +82,7 @@ format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to .cache/bench
-	@set -e; for name in clips moviepy smart reading signing; do \
+	@set -e; for name in clips moviepy smart reading signing handing_out direct_uploads; do \
 	  echo "── benchmarks/$$name.py"; \
 	  $(BIN)/python benchmarks/$$name.py --json .cache/bench/$$name.json $(ARGS); done
 

@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "*",
         pattern=r"^(\*|https?://[^/\s,]+(,https?://[^/\s,]+)*)$",
-        description="Web pages that may upload into an S3 bucket: `*`, or `https://one.example,https://two.example`.",
+        description="Web pages that may call the API with a key, and upload into an S3 bucket: `*`, or "
+        "`https://one.example,https://two.example`.",
     )
     host: str = Field("127.0.0.1", description="Address to bind to; another than loopback needs an API key first.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 takes a free one.")

@@ -234,6 +234,7 @@ NOT_RELIED_ON = {
     "binds_size": "an upload URL takes any length; a wrong one is found when the upload is completed",
     "binds_checksum": "an upload URL takes any bytes; wrong ones are found by reading the object at complete",
     "writes_once": "an upload URL can replace its object for as long as it lives",
+    "joins_once": "a browser's own completion of parts can replace the object for as long as its URL lives",
     "multipart": "files can't be sent in parts, so none may be larger than one PUT takes",
     "part_checksums": "parts are taken unchecked; wrong ones are found by reading the object at complete",
     "ranges": "videos can't be read in parts: uploads can't be verified, so this store is of no use",

@@ -353,6 +353,7 @@ def test_what_a_store_does_not_do_is_not_relied_on(seaweed: servers.Seaweed, buc
             binds_size=False,
             binds_checksum=False,
             writes_once=False,
+            joins_once=False,
             multipart=True,
             part_checksums=False,
             ranges=False,
@@ -425,6 +426,20 @@ def test_uppy_s_requests_make_an_object(store: S3Store) -> None:
     assert send(store.sign_operation("POST", "k", multipart_id=upload), xml).status_code == 200
     assert b"".join(store.open("k")) == body + b"tail"
     assert store.head("k").content_type == "video/mp4"
+
+
+def test_uppy_s_completion_never_replaces_an_object(store: S3Store) -> None:
+    upload = store.begin_multipart("k", size_bytes=5, part_size=5, content_type="video/mp4")
+    sent = send(store.sign_operation("PUT", "k", multipart_id=upload, number=1), b"OTHER")
+    xml = f"<Part><PartNumber>1</PartNumber><ETag>{sent.headers['etag']}</ETag></Part>"
+    complete = store.sign_operation("POST", "k", multipart_id=upload)
+    assert send(store.sign_operation("PUT", "k", size_bytes=5), b"first").status_code == 200
+    body = f"<CompleteMultipartUpload>{xml}</CompleteMultipartUpload>".encode()
+    assert send(complete, body).status_code == 412
+    assert b"".join(store.open("k")) == b"first"
+    unsigned = httpx2.post(complete.url, content=body, trust_env=False)
+    assert unsigned.status_code == 403, "the condition can't be left out"
+    assert b"".join(store.open("k")) == b"first"
 
 
 def test_uppy_s_abort_and_single_put(store: S3Store) -> None:

@@ -48,6 +48,39 @@ def test_a_film_becomes_clips_in_a_bucket(tmp_path: Path, seaweed: servers.Seawe
 
 
 @pytest.mark.req("D-02")
+def test_no_upload_that_began_before_replaces_what_was_verified(
+    tmp_path: Path, seaweed: servers.Seaweed, bucket: str
+) -> None:
+    """An uploader has everything signed that it may, and keeps the last request back until the film was verified."""
+    film = make_source(tmp_path / "film.mp4", seconds=2)
+    with Server(tmp_path / "data", storage_url=seaweed.url(bucket), sweep_s=600) as server:
+        asked = {"filename": "film.mp4", "size": film.stat().st_size, "content_type": "video/mp4"}
+        begun = server.call("POST", "/uploads/initiate", json=asked)
+        video_id = begun["video_id"]
+
+        def send(body: bytes, **wanted: object) -> httpx2.Response:
+            signed = server.call("POST", f"/uploads/{video_id}/sign", json={"key": video_id, **wanted})
+            return httpx2.request(
+                str(wanted["method"]), signed["url"], headers=signed["headers"], content=body, trust_env=False
+            )
+
+        upload_id = send(b"", method="POST").text.split("<UploadId>")[1].split("</UploadId>")[0]
+        part = send(b"another film", method="PUT", uploadId=upload_id, partNumber=1)
+        last = server.call(
+            "POST", f"/uploads/{video_id}/sign", json={"method": "POST", "key": "", "uploadId": upload_id}
+        )
+        assert send(film.read_bytes(), method="PUT").status_code == 200
+        server.call("POST", "/uploads/complete", json={"video_id": video_id})
+
+        tag = f"<Part><PartNumber>1</PartNumber><ETag>{part.headers['etag']}</ETag></Part>"
+        body = f"<CompleteMultipartUpload>{tag}</CompleteMultipartUpload>"
+        refused = httpx2.post(last["url"], headers=last["headers"], content=body, trust_env=False)
+        assert refused.status_code == 412
+        stored = seaweed.client().get_object(Bucket=bucket, Key=last["key"])["Body"].read()
+        assert stored == film.read_bytes()
+
+
+@pytest.mark.req("D-02")
 def test_an_unreachable_store_changes_nothing(tmp_path: Path, seaweed: servers.Seaweed, bucket: str) -> None:
     film = make_source(tmp_path / "film.mp4", seconds=2)
     port = servers.free_port()
@@ -77,7 +110,7 @@ def test_a_server_says_what_its_store_does_not_do(tmp_path: Path, seaweed: serve
             server.upload(film)
             lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
     said = {line["capability"]: line["means"] for line in lines if "capability" in line}
-    assert set(said) == {"binds_size", "binds_checksum", "writes_once", "part_checksums"}
+    assert set(said) == {"binds_size", "binds_checksum", "writes_once", "joins_once", "part_checksums"}
     assert "can replace" in said["writes_once"]
 
 

@@ -46,6 +46,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert fragment[1:] in set(anchors(there.read_text())), f"{target}{fragment} has no such heading"
 
 
+def test_the_page_for_uppy_is_the_tested_one() -> None:
+    text = (ROOT / "docs/how-to/use-uppy.md").read_text()
+    first, *_ = re.findall(r"^   ```js\n(.*?)^   ```", text, re.MULTILINE | re.DOTALL)
+    assert re.sub(r"^   ", "", first, flags=re.MULTILINE) == (ROOT / "tests/uppy/reelmill.js").read_text()
+
+
 def anchors(text: str) -> Iterator[str]:
     """Yield the anchors that a renderer makes of a page's headings."""
     for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):

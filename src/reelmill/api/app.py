@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, aliases, audit, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
@@ -67,6 +67,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.readiness = health.Readiness(app)
     api.state.completing = CapacityLimiter(COMPLETING)
     errors.install(api)
+    cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
     for routes in (
         uploads.router,
         videos.router,

@@ -248,6 +248,7 @@ class Capabilities:
     binds_size: bool  #: a PUT of another length than was signed is refused
     binds_checksum: bool  #: a body with another SHA-256 than was signed is refused
     writes_once: bool  #: a signed PUT can't replace an object that is there
+    joins_once: bool  #: nor can a signed completion of an upload in parts
     multipart: bool
     part_checksums: bool  #: a part with another SHA-256 than was signed is refused
     ranges: bool

@@ -141,7 +141,13 @@ class FolderStore:
     def capabilities(self) -> Capabilities:
         """Return what our own routes do (`api/objects.py`): everything."""
         return Capabilities(
-            binds_size=True, binds_checksum=True, writes_once=True, multipart=True, part_checksums=True, ranges=True
+            binds_size=True,
+            binds_checksum=True,
+            writes_once=True,
+            joins_once=True,
+            multipart=True,
+            part_checksums=True,
+            ranges=True,
         )
 
     # uploads in parts

@@ -194,7 +194,7 @@ class S3Store:
         | POST | | | CreateMultipartUpload: of `content_type` |
         | PUT | given | given | UploadPart |
         | GET | given | | ListParts |
-        | POST | given | | CompleteMultipartUpload |
+        | POST | given | | CompleteMultipartUpload: once |
         | DELETE | given | | AbortMultipartUpload |
 
         size_bytes: binds a PUT to this length. Raises RequestInvalid for anything else.
@@ -215,6 +215,8 @@ class S3Store:
                 query = {"partNumber": str(part), "uploadId": known}
             case "GET" | "POST" | "DELETE", str(known), None:
                 query["uploadId"] = known
+                if method == "POST" and does.joins_once:
+                    headers["if-none-match"] = "*"
             case _:
                 raise RequestInvalid(f"{method} with these fields isn't a request of an upload")
         size = size_bytes if method == "PUT" and does.binds_size else None

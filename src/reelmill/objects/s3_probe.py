@@ -73,6 +73,7 @@ class _Trial:
                 binds_size=self._binds_size(),
                 binds_checksum=self._binds_checksum(),
                 writes_once=self._writes_once(),
+                joins_once=self._joins_once(),
                 multipart=declares or self._joins({}),
                 part_checksums=declares or self._joins_checked({}),
                 ranges=self._ranges(plain),
@@ -102,6 +103,21 @@ class _Trial:
     def _writes_once(self) -> bool:
         key, once = self._key(), {"if-none-match": "*"}
         return self._works(self._put(key, headers=once), BODY) and not self._works(self._put(key, headers=once), OTHER)
+
+    def _joins_once(self) -> bool:
+        key = self._key()
+        return self._works(*self._completion(key)) and not self._works(*self._completion(key))
+
+    def _completion(self, key: str) -> tuple[SignedRequest, bytes]:
+        """Send a part of a new upload; return the request that makes it the object, if there is none."""
+        if (upload := self._begin(key, {})) is not None:
+            self._works(self._part(key, upload), BODY)
+        etag = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+        part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
+        signed = self._store.sign_bound(
+            "POST", key, query={"uploadId": upload or ""}, headers={"if-none-match": "*"}, inside=True
+        )
+        return signed, f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
 
     def _joins(self, options: Mapping[str, str]) -> bool:
         """Tell whether an upload of one part without a checksum comes to its end."""

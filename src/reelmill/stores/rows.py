@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import RowMapping
@@ -21,9 +22,13 @@ Row = RowMapping | Mapping[str, Any]
 M = TypeVar("M")
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
+
+
 def _only(kind: type[M], row: Row, **changed: Any) -> M:
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: row[name] for name in names if name not in changed}, **changed)
+    return kind(**{name: row[name] for name in _names(kind) if name not in changed}, **changed)  # type: ignore[arg-type]
 
 
 def to_video(row: Row) -> Video:
