@@ -10,6 +10,7 @@ Then first completes of a real film on local storage, one after the other: uploa
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import statistics
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,14 @@ def first_completes(server: Server, film: Path) -> list[float]:
     return took
 
 
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+
+
 def main() -> None:
     wanted = options(__doc__)
     about = {"filename": "film.mp4", "size": 48211034, "content_type": "video/mp4", "labels": {"camera": "door"}}
@@ -115,8 +124,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         port = free_port()
         script = [sys.executable, "-c", BARE, str(port), f"{name}/bare.db"]
-        bare = subprocess.Popen(script)
-        with Server(Path(name) / "data", workers=1, log_level="info") as server:
+        with (
+            subprocess.Popen(script) as bare,
+            ending(bare),
+            Server(Path(name) / "data", workers=1, log_level="info", rate_limit=0) as server,
+        ):
             done = server.upload(SAMPLE)
             kept = {
                 "initiate": sender("/api/v1/uploads/initiate", about, server.key, 201),
@@ -145,8 +157,6 @@ def main() -> None:
                     rates = ", ".join(f"{REQUESTS / wall:.0f}/s" for _, wall in (a, b, c))
                     print(f"{what} {number + 1}: ours, bare, bare: {rates}", flush=True)
             took = sorted(first_completes(server, SAMPLE))
-        bare.terminate()
-        bare.wait()
     ratios["first complete, median, ms"] = [statistics.median(took) * 1000]
     ratios["first complete, p95, ms"] = [took[int(len(took) * 0.95)] * 1000]
     bounds["first complete, p95, ms"] = "≤ 300"
