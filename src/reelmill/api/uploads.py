@@ -41,6 +41,21 @@ from reelmill.schemas import (
     UploadReply,
 )
 
+#: why an upload isn't taken, or its job can't begin
+UNVERIFIED = (
+    NotFound,
+    TransitionRefused,
+    UploadMissing,
+    UploadMismatch,
+    NotAVideo,
+    MediaRejected,
+    ParamsInvalid,
+    TextDoesNotFit,
+    TooManySteps,
+    StorageDenied,
+    StorageUnavailable,
+)
+
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], route_class=Guarded)
 
 
@@ -139,20 +154,7 @@ def abort_upload(app: Platform, who: Who, video_id: VideoId) -> UploadReply:
 
 
 @router.post("/complete")
-@needs(
-    "upload",
-    NotFound,
-    TransitionRefused,
-    UploadMissing,
-    UploadMismatch,
-    NotAVideo,
-    MediaRejected,
-    ParamsInvalid,
-    TextDoesNotFit,
-    TooManySteps,
-    StorageDenied,
-    StorageUnavailable,
-)
+@needs("upload", *UNVERIFIED)
 async def complete_upload(request: Request, app: Platform, who: Who, wanted: CompleteRequest) -> JobCreatedResponse:
     """Say that the file was sent. It is verified, and the waiting job is queued. Calling again changes nothing."""
     video_id = known_form("video")(wanted.video_id)

@@ -15,19 +15,14 @@ from pydantic import AliasChoices, Field, StringConstraints, model_validator
 from reelmill.api import idempotency
 from reelmill.api.access import known_form
 from reelmill.api.jobs import status_of
+from reelmill.api.uploads import UNVERIFIED
 from reelmill.errors import (
-    MediaRejected,
-    NotAVideo,
     NotFound,
     ParamsInvalid,
     PipelineUnknown,
     StorageDenied,
     StorageUnavailable,
-    TextDoesNotFit,
-    TooManySteps,
     TransitionRefused,
-    UploadMismatch,
-    UploadMissing,
 )
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job, Video
@@ -49,20 +44,7 @@ from reelmill.schemas import (
 from reelmill.wiring import App
 
 INITIATING = (NotFound, TransitionRefused, ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
-COMPLETING = (
-    NotFound,
-    PipelineUnknown,
-    TransitionRefused,
-    UploadMissing,
-    UploadMismatch,
-    NotAVideo,
-    MediaRejected,
-    ParamsInvalid,
-    TextDoesNotFit,
-    TooManySteps,
-    StorageDenied,
-    StorageUnavailable,
-)
+COMPLETING = (PipelineUnknown, *UNVERIFIED)
 
 S3Key = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
