@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from conftest import Client
 
 CASES = 200
+BARE = {"GET /healthz", "GET /readyz"}  #: take neither fields nor keys: there is one request to make
 DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "docs" / "reference" / "openapi.json").read_text())
 #: A schema can't say which cursors and ids we gave, what a pipeline takes, or that an upload is one in parts: a request
 #: of the right shape may be refused for what it means.
@@ -86,4 +87,4 @@ def test_an_operation_keeps_its_contract(client: Client, ids: dict[str, str], op
 
     Key.secret = client.key or ""
     attack()
-    assert len(seen) >= min(CASES, 1) and max(seen) < 500
+    assert len(seen) >= (1 if operation.label in BARE else CASES) and max(seen) < 500
