@@ -263,6 +263,18 @@ def test_the_same_plan_gives_the_same_bytes(sources: Sources, tmp_path: Path) ->
 
 
 @pytest.mark.req("B-03")
+def test_a_scratch_folder_may_be_named_from_here(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded server's own data folder is: `./reelmill-data`."""
+    path, source = sources("plain.mp4")
+    monkeypatch.chdir(tmp_path)
+    Path("scratch").mkdir()
+    plan = ClipPlan(30, 180, None, FAST)
+    made = render_clip(str(path), source, plan, Path("scratch/clip.mp4"), ffmpeg=FFMPEG, scratch=Path("scratch"))
+    assert made.reason is None and made.copied_frames > 0
+
+
 def test_a_clip_of_a_smart_clip_gets_parameter_sets_of_another_number(sources: Sources, tmp_path: Path) -> None:
     path, source = sources("plain.mp4")
     first = rendered((path, source), ClipPlan(13, 190, words(source, tmp_path), FAST, (13, 43)), tmp_path)

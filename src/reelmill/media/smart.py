@@ -225,7 +225,8 @@ class _Tools:
         stop: threading.Event | None,
     ) -> None:  # fmt: skip
         self.location, self.source, self.plan = location, source, plan
-        self.ffmpeg, self.scratch, self.limits, self.stop = ffmpeg, scratch, limits, stop
+        # Absolute: the joiner works in the scratch folder itself.
+        self.ffmpeg, self.scratch, self.limits, self.stop = ffmpeg, scratch.absolute(), limits, stop
         self.runs: list[Finished] = []
 
     def spliced(self, parts: Sequence[Piece], output: Path, on_progress: Callable[[Progress], None] | None) -> Rendered:
