@@ -18,5 +18,13 @@ def children() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children(recursive=True)
-        if child.pid not in _strangers and child.status() != psutil.STATUS_ZOMBIE
+        if child.pid not in _strangers and name_of(child) is not None
     ]
+
+
+def name_of(process: psutil.Process) -> str | None:
+    """Return a process's name; None when it has ended, be it just now."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
+    except psutil.NoSuchProcess:
+        return None

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import reelmill.media
-from processes import children
+from processes import children, name_of
 from reelmill.errors import ChildCrashed, DeadlineExceeded, EncodeFailed, ResourceLimit, Stopped, ToolMissing
 from reelmill.media import Limits, Progress, find_ffmpeg, input_arguments, run, version
 from reelmill.media.ffmpeg import microseconds
@@ -31,12 +31,12 @@ def later(seconds: float, do: object) -> threading.Timer:
     return timer
 
 
-def wait_for_ffmpeg() -> int:
+def wait_for_ffmpeg() -> psutil.Process:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for child in children():
-            if "ffmpeg" in child.name():
-                return child.pid
+            if "ffmpeg" in (name_of(child) or ""):
+                return child
         time.sleep(0.01)
     raise AssertionError("ffmpeg didn't start")
 
@@ -87,7 +87,7 @@ def test_the_deadline_ends_ffmpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 def test_a_signal_from_outside_is_a_crash(tmp_path: Path, number: signal.Signals) -> None:
-    killer = threading.Thread(target=lambda: (time.sleep(0.2), os.kill(wait_for_ffmpeg(), number)))
+    killer = threading.Thread(target=lambda: (time.sleep(0.2), wait_for_ffmpeg().send_signal(number)))
     killer.start()
     with pytest.raises(ChildCrashed):
         run(ENDLESS, ffmpeg=FFMPEG, scratch=tmp_path)
@@ -151,20 +151,13 @@ def test_ffmpeg_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     source = str(Path(reelmill.media.__file__).parents[2])
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": source}) as parent:
         try:
-            child = psutil.Process(wait_for_ffmpeg())
+            child = wait_for_ffmpeg()
         finally:
             parent.kill()
     deadline = time.monotonic() + 3
-    while child.is_running() and _status(child) not in (psutil.STATUS_ZOMBIE, None):
+    while child.is_running() and name_of(child) is not None:
         assert time.monotonic() < deadline, "ffmpeg outlived its parent"
         time.sleep(0.02)
-
-
-def _status(process: psutil.Process) -> str | None:
-    try:
-        return str(process.status())
-    except psutil.NoSuchProcess:
-        return None
 
 
 @pytest.mark.parametrize("said", ["ffmpeg version 8.1.2 Copyright", "ffmpeg version 5.1.9-0+deb12u1", "hello"])
