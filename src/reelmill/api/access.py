@@ -5,8 +5,10 @@ Every route below /api/v1 is a `Guarded` one: it names its scope by `@needs`, or
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
+import inspect
 import re
 import secrets
 import threading
@@ -18,15 +20,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive
 
 from reelmill.api import idempotency
 from reelmill.api.errors import check_value, documented, fault, read_json
+from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits, RateLimiter, network_of
 from reelmill.errors import (
     IdempotencyInProgress,
@@ -195,7 +198,8 @@ async def identify(request: Request) -> Identity:
         if not signin.accepts(value) or await run_in_threadpool(access.signed_out, _sha256(value)):
             raise KeyInvalid("The sign-in has ended; start the server again for a new link.")
         return OWNER
-    key = await run_in_threadpool(access.find_key, _sha256(secret))
+    keyring: KeyRing = request.app.state.keyring
+    key = await keyring.find(_sha256(secret))
     if key is None:
         raise KeyInvalid
     return Identity(key.tenant, key.subject, frozenset(key.scopes), key.id)
@@ -308,7 +312,7 @@ class Guarded(APIRoute):
         more["openapi_extra"] = {**extra, **(more.get("openapi_extra") or {})}
         more["responses"] = {**documented(kinds), **(more.get("responses") or {})}
         self.rule = rule
-        super().__init__(path, endpoint, **more)
+        super().__init__(path, _answering(endpoint, more.get("status_code") or 200), **more)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -333,6 +337,43 @@ class Guarded(APIRoute):
             )
 
         return handle
+
+
+def _answering(endpoint: Callable[..., Any], status_code: int) -> Callable[..., Any]:
+    """Return a handler as FastAPI is to call it: with what a `Guarded` route knows, and its reply ready to be sent.
+
+    A reply is written by the thread that did the work: FastAPI would send it through another one for that.
+    """
+    signature = inspect.signature(endpoint, eval_str=True)
+    parameters = signature.parameters.values()
+    given = {one.name: _given[one.annotation] for one in parameters if one.annotation in _given}
+    takes = [one for one in parameters if one.name not in given]
+    writes = not any(one.annotation is Response for one in takes)
+    asked = next((one.name for one in takes if one.annotation is Request), None)  # FastAPI gives it under one name only
+
+    def filled(kwargs: dict[str, Any]) -> dict[str, Any]:
+        request = kwargs[asked] if asked else kwargs.pop("request")
+        return kwargs | {name: give(request) for name, give in given.items()}
+
+    if inspect.iscoroutinefunction(endpoint):
+
+        @functools.wraps(endpoint)
+        async def answer(**kwargs: Any) -> Any:
+            return await endpoint(**filled(kwargs))
+
+    else:
+
+        @functools.wraps(endpoint)
+        def answer(**kwargs: Any) -> Any:
+            reply = endpoint(**filled(kwargs))
+            if not writes or not isinstance(reply, BaseModel):
+                return reply
+            return Response(reply.model_dump_json(by_alias=True), status_code, media_type="application/json")
+
+    if asked is None:
+        takes.append(inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request))
+    answer.__signature__ = signature.replace(parameters=takes)  # type: ignore[attr-defined]
+    return answer
 
 
 class ParsedRequest(Request):
@@ -401,16 +442,9 @@ def caller(request: Request) -> Caller:
     )
 
 
-async def _platform(request: Request) -> App:
-    return platform(request)  # async: what isn't would take the way through a thread
-
-
-async def _caller(request: Request) -> Caller:
-    return caller(request)
-
-
-Platform = Annotated[App, Depends(_platform)]
-Who = Annotated[Caller, Depends(_caller)]
+Platform = Annotated[App, "given by the route"]
+Who = Annotated[Caller, "given by the route"]
+_given: dict[Any, Callable[[Request], Any]] = {Platform: platform, Who: caller}
 
 
 def known_form(noun: str) -> Callable[[str], str]:
@@ -459,6 +493,7 @@ def create_key(request: Request, app: Platform, who: Who, wanted: KeyRequest) ->
 def rotate_key(request: Request, app: Platform, who: Who, key_id: KeyId, wanted: RotateRequest) -> KeyRotated:
     """Make a key like this one, which goes on for `overlap_s` seconds. The new secret is in this reply only."""
     secret, new, old = rotate(app.access, key_id, wanted.overlap_s, who.tenant, who)
+    request.app.state.keyring.forget()
     rotated = KeyRotated(**_shown(new).model_dump(), secret=secret, replaces=_shown(old))
     idempotency.keep(request, rotated.model_copy(update={"secret": None}))
     return rotated
@@ -466,9 +501,11 @@ def rotate_key(request: Request, app: Platform, who: Who, key_id: KeyId, wanted:
 
 @router.delete("/{key_id}")
 @needs("admin", NotFound)
-def revoke_key(app: Platform, who: Who, key_id: KeyId) -> KeyReply:
+def revoke_key(request: Request, app: Platform, who: Who, key_id: KeyId) -> KeyReply:
     """Revoke a key, at once, also one that was rotated; revoking it again changes nothing."""
-    return _shown(app.access.revoke_key(key_id, who.tenant, who))
+    revoked = app.access.revoke_key(key_id, who.tenant, who)
+    request.app.state.keyring.forget()
+    return _shown(revoked)
 
 
 def _shown(key: ApiKey) -> KeyReply:

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from reelmill import __version__
 from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
+from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
 from reelmill.objects.folder import FolderStore
@@ -63,6 +64,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     )
     api.state.platform = app
     api.state.signin = signin
+    api.state.keyring = KeyRing(app.access)
     api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
     api.state.completing = CapacityLimiter(COMPLETING)

@@ -10,6 +10,7 @@ import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 WINDOW_S = 60
 MOST_BUCKETS = 20_000  #: in memory, each about 200 bytes; of more the longest unused are forgotten
@@ -80,6 +81,7 @@ class Limits:
         self.addresses = RateLimiter("address", per_minute)  #: for requests without a good key
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """Return whom an address stands for: itself, of IPv6 its /64."""
     try:

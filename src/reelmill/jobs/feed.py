@@ -47,7 +47,8 @@ class Feed:
 
     def wake(self) -> None:
         """Say that something was written; called after each commit of this process."""
-        self._bell.set()
+        if self._followers:  # a needless look would take the processor from who is at work
+            self._bell.set()
 
     @contextmanager
     def follow(self, job_id: str, after_seq: int, listener: Listener) -> Iterator[None]:

@@ -73,6 +73,7 @@ def _open_sqlite(url: sa.URL) -> Engine:
         url,
         connect_args={"check_same_thread": False, "timeout": 30},
         pool_size=20,
+        pool_use_lifo=True,
         max_overflow=20,
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False),  # SQLite compares labels by their bytes
     )
@@ -81,14 +82,19 @@ def _open_sqlite(url: sa.URL) -> Engine:
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
         # FULL: an acknowledged job survives a power cut, not only a crash of the process.
-        for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16384"):
             connection.execute(f"PRAGMA {pragma}")
         _use_wal(connection)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         mode = "IMMEDIATE" if connection.get_execution_options().get("writing") else "DEFERRED"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        # Past SQLAlchemy's execution, which would cost more than the statement: nobody waits for its result.
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        try:
+            driver.execute(f"BEGIN {mode}")
+        except sqlite3.Error as problem:
+            raise OperationalError("BEGIN", None, problem) from problem
 
     _turns[engine] = threading.RLock()
     return engine

@@ -41,9 +41,12 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads like SQL's own funct
     inherit_cache = True
     name = "now"
 
-    def __init__(self, offset_s: float = 0.0) -> None:
+    def __init__(self, offset_s: float | sa.BindParameter[float] = 0.0) -> None:
         # A bound value, not text: a statement is compiled once for all offsets.
-        super().__init__(*([sa.literal(float(offset_s), sa.Float)] if offset_s else []))
+        if isinstance(offset_s, float | int):
+            super().__init__(*([sa.literal(float(offset_s), sa.Float)] if offset_s else []))
+        else:
+            super().__init__(offset_s)
 
 
 @compiles(now, "sqlite")

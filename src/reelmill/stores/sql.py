@@ -35,6 +35,11 @@ from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
+ADD_VIDEO = (  # built once: to build it each time would cost as much as to run it
+    sa.insert(videos)
+    .values(created_at=now(), upload_expires_at=now(sa.bindparam("upload_ttl_s", type_=sa.Float)))
+    .returning(videos)
+)
 CLAIM_TRIES = 4  # other claimers may have taken a job's first claim between our two looks
 
 
@@ -62,30 +67,25 @@ class SqlStore(SqlReads):
     @writing
     def add_video(self, tx: Connection, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
         try:
-            row = moves.returned(
-                tx,
-                sa.insert(videos).values(
-                    id=video.id,
-                    tenant=video.tenant,
-                    user_id=video.user_id,
-                    filename=video.filename,
-                    content_type=video.content_type,
-                    size_bytes=video.size_bytes,
-                    sha256=video.sha256,
-                    key=video.key,
-                    labels=dict(video.labels),
-                    upload_status=UploadStatus.AWAITING,
-                    processing_status=Processing.PENDING,
-                    processing_job_id=job.id if job else None,
-                    created_at=now(),
-                    upload_expires_at=now(video.upload_ttl_s),
-                    part_size=video.part_size,
-                    multipart_id=video.multipart_id,
-                ),
-            )
+            row = tx.execute(ADD_VIDEO, {
+                "id": video.id,
+                "tenant": video.tenant,
+                "user_id": video.user_id,
+                "filename": video.filename,
+                "content_type": video.content_type,
+                "size_bytes": video.size_bytes,
+                "sha256": video.sha256,
+                "key": video.key,
+                "labels": dict(video.labels),
+                "upload_status": UploadStatus.AWAITING,
+                "processing_status": Processing.PENDING,
+                "processing_job_id": job.id if job else None,
+                "part_size": video.part_size,
+                "multipart_id": video.multipart_id,
+                "upload_ttl_s": float(video.upload_ttl_s),
+            }).mappings().one()  # fmt: skip
         except IntegrityError as error:
             raise TransitionRefused("There is a video of this key already.") from error
-        assert row is not None
         return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
 
     @writing

@@ -6,6 +6,7 @@ the canonical ones). To add an alias: a handler in its view, and a row here.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -60,7 +61,7 @@ ALIASES = (
 
 def _routes() -> APIRouter:
     router = APIRouter(tags=[TAG["name"]], route_class=Guarded)
-    canonical = {route.endpoint: route for route in jobs.router.routes if isinstance(route, APIRoute)}
+    canonical = {inspect.unwrap(route.endpoint): route for route in jobs.router.routes if isinstance(route, APIRoute)}
     for alias in ALIASES:
         same = canonical.get(alias.handler)
         told: dict[str, Any] = {"response_class": same.response_class, "responses": same.responses} if same else {}
