@@ -5,6 +5,9 @@ key, rate limit and log line; and an endpoint of FastAPI that reads the same job
 code, signs the same 20 downloads by boto3's client, which is made once, and replies by the same model: no key, no log.
 The same endpoint without signing says what is left of a request then. CPU seconds are those of the servers.
 
+Before, both without a server: the handler alone, from the id to the JSON of the reply. A request over HTTP costs the
+same whoever signs, so it hides what signing costs.
+
     python benchmarks/handing_out.py [--pairs N] [--json FILE]
 """
 
@@ -59,6 +62,39 @@ def status(job_id: str, sign: bool = True) -> JobStatus:
 
 uvicorn.run(api, host="127.0.0.1", port=int(port), log_level="warning", access_log=False)
 """
+ALONE = (
+    BOTO3_S.rpartition("uvicorn.run")[0]
+    + """
+import json, time
+from types import SimpleNamespace
+from reelmill.api.jobs import status_of
+from reelmill.dispatch.inline import InlineDispatcher
+from reelmill.jobs.service import Policy, Service
+from reelmill.objects.s3 import S3Store
+from reelmill.objects.s3_place import read_place
+
+job_id, rounds, place = port.split(",", 2)
+service = Service(store=store, objects=S3Store(read_place(place)), pipelines={}, dispatcher=InlineDispatcher(),
+                  probe=None, policy=Policy())
+app = SimpleNamespace(store=store, service=service)
+
+def ours():
+    return status_of(app, store.job(job_id, "default")).model_dump_json()
+
+def theirs():
+    return status(job_id).model_dump_json()
+
+def ms(build, count=100):
+    began = time.process_time()
+    for _ in range(count):
+        build()
+    return (time.process_time() - began) / count * 1000
+
+ms(ours), ms(theirs)
+for _ in range(int(rounds)):
+    print(json.dumps([ms(ours), ms(theirs)]), flush=True)
+"""
+)
 
 
 def cost(pid: int, port: int, path: str, key: str | None, count: int = REQUESTS) -> float:
@@ -109,6 +145,20 @@ def serve(server: Server, store: Seaweed, bucket: str) -> tuple[subprocess.Popen
             time.sleep(0.05)
 
 
+def alone(server: Server, store: Seaweed, bucket: str, job: str, rounds: int) -> Ratios:
+    """Return what the handler costs without a server, in CPU milliseconds, each way in turn."""
+    database = f"sqlite:///{server.data / 'reelmill.db'}"
+    asked = f"{job},{rounds},{store.url(bucket, 'films')}"
+    words = [asked, database, bucket, "films/", store.endpoint(), store.region]
+    told = subprocess.run([sys.executable, "-c", ALONE, *words], check=True, capture_output=True, text=True).stdout
+    both = [json.loads(line) for line in told.splitlines()]
+    return {
+        "handler with boto3 / Reelmill's handler": [theirs / ours for ours, theirs in both],
+        "Reelmill's handler, CPU ms": [ours for ours, _ in both],
+        "handler with boto3, CPU ms": [theirs for _, theirs in both],
+    }
+
+
 def main() -> None:
     wanted = options(__doc__)
     null, ratio = "boto3's / boto3's (null)", "boto3's / Reelmill"
@@ -125,6 +175,8 @@ def main() -> None:
                 job = server.upload(film, pipeline="clips", params={"cutting": {"duration_s": 0.5}})["job_id"]
                 server.wait(job)
                 assert server.process is not None
+                ratios |= alone(server, store, bucket, job, 4 * wanted.pairs)
+                print("handler alone: done", flush=True)
                 theirs, port = serve(server, store, bucket)
                 path = f"/jobs/{job}/status"
                 ours = server.process.pid, server.port, f"/api/v1{path}", server.key
@@ -151,7 +203,7 @@ def main() -> None:
                     theirs.wait()
     finally:
         store.stop()
-    bounds = {ratio: "≥ 8", null: "1"}
+    bounds = {"handler with boto3 / Reelmill's handler": "≥ 8", ratio: "≥ 8", null: "1"}
     report(f"A job's status with {CLIPS} signed URLs: CPU of the server", ratios, bounds, wanted.json)
 
 

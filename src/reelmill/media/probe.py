@@ -208,7 +208,7 @@ def _ask(location: str, scratch: Path, limits: ProbeLimits, stop: threading.Even
 
     try:
         ended = supervise(
-            [sys.executable, "-I", str(CHILD), json.dumps(asked)],
+            [sys.executable, "-I", "-S", str(CHILD), json.dumps(asked)],
             scratch=scratch,
             limits=Limits(limits.deadline_s, limits.cpu_s, file_size_bytes=1, memory_bytes=limits.memory_bytes),
             stop=stop,

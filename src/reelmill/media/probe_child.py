@@ -1,6 +1,6 @@
 """The child that opens an untrusted file: sniffs it, forces the demuxer, reads what is in it, prints JSON.
 
-Run by `probe.py` under limits as `python -I probe_child.py JSON`, with the standard library and PyAV alone; a crash
+Run by `probe.py` under limits as `python -I -S probe_child.py JSON`, with the standard library and PyAV alone; a crash
 or an endless loop in a demuxer ends here.
 """
 
@@ -14,11 +14,8 @@ import itertools
 import json
 import math
 import signal
-import ssl
 import struct
 import sys
-import urllib.error
-import urllib.request
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -138,6 +135,10 @@ def read_file(path: str) -> tuple[bytes, int]:
 
 def read_url(url: str, ca_file: str | None) -> tuple[bytes, int | None]:
     """Return the first bytes and, if the server tells it, the size of an object."""
+    import ssl  # these three take longer to import than a file takes to be looked into
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"Range": f"bytes=0-{SNIFFED_BYTES - 1}"})  # noqa: S310
     try:
         context = ssl.create_default_context(cafile=ca_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -51,13 +52,7 @@ class SqlReads:
     @reading
     def video_and_job(self, tx: Connection, video_id: str) -> tuple[Video, Job | None]:
         v, j = schema.videos, schema.jobs
-        both = (
-            sa.select(v, j)
-            .select_from(v.outerjoin(j, j.c.id == v.c.processing_job_id))
-            .where(v.c.id == video_id)
-            .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
-        )
-        row = tx.execute(both).mappings().one_or_none()
+        row = tx.execute(_with_driver(), {"row_id": video_id}).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no video {video_id}.")
         job = None if row["jobs_id"] is None else rows.to_job({c.name: row[f"jobs_{c.name}"] for c in j.c})
@@ -126,9 +121,9 @@ class SqlReads:
 
     @reading
     def artifacts(self, tx: Connection, job_id: str) -> list[Artifact]:
-        a = schema.artifacts
-        query = sa.select(a).where(a.c.job_id == job_id).order_by(a.c.stage_no, a.c.index, a.c.name)
-        return [rows.to_artifact(row) for row in tx.execute(query).mappings()]
+        names = rows.names_of(Artifact)
+        found = tx.execute(_artifacts_of(), {"owner": job_id})
+        return [Artifact(**dict(zip(names, row, strict=True))) for row in found]
 
     @reading
     def events_after(self, tx: Connection, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
@@ -185,11 +180,32 @@ class SqlReads:
         return int(counted.scalar_one())
 
 
+# What is asked again and again is built once: to build a query costs more than to run it.
+
+
+@cache
+def _by_id(table: sa.Table, tenants: bool) -> sa.Select[Any]:
+    query = sa.select(table).where(table.c.id == sa.bindparam("row_id"))
+    return query.where(table.c.tenant == sa.bindparam("owner")) if tenants else query
+
+
+@cache
+def _with_driver() -> sa.Select[Any]:
+    v, j = schema.videos, schema.jobs
+    both = sa.select(v, j).select_from(v.outerjoin(j, j.c.id == v.c.processing_job_id))
+    return both.where(v.c.id == sa.bindparam("row_id")).set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+
+
+@cache
+def _artifacts_of() -> sa.Select[Any]:
+    a = schema.artifacts
+    wanted = sa.select(*(a.c[name] for name in rows.names_of(Artifact)))
+    return wanted.where(a.c.job_id == sa.bindparam("owner")).order_by(a.c.stage_no, a.c.index, a.c.name)
+
+
 def _one(tx: Connection, table: sa.Table, row_id: str, tenant: str | None) -> rows.Row:
-    query = sa.select(table).where(table.c.id == row_id)
-    if tenant is not None:
-        query = query.where(table.c.tenant == tenant)
-    row = tx.execute(query).mappings().one_or_none()
+    asked = {"row_id": row_id} if tenant is None else {"row_id": row_id, "owner": tenant}
+    row = tx.execute(_by_id(table, tenant is not None), asked).mappings().one_or_none()
     if row is None:
         raise NotFound(f"There is no {table.name.removesuffix('s')} {row_id}.")
     return row

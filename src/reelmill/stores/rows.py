@@ -16,19 +16,20 @@ from sqlalchemy.engine import RowMapping
 
 from reelmill.errors import CursorInvalid
 from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video
+from reelmill.jobs.model import ApiKey, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video
 
 Row = RowMapping | Mapping[str, Any]
 M = TypeVar("M")
 
 
 @cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
+def names_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return a model's fields, which are columns of its table."""
     return tuple(f.name for f in fields(kind))
 
 
 def _only(kind: type[M], row: Row, **changed: Any) -> M:
-    return kind(**{name: row[name] for name in _names(kind) if name not in changed}, **changed)  # type: ignore[arg-type]
+    return kind(**{name: row[name] for name in names_of(kind) if name not in changed}, **changed)  # type: ignore[arg-type]
 
 
 def to_video(row: Row) -> Video:
@@ -56,10 +57,6 @@ def to_step(row: Row) -> Step:
 
 def to_attempt(row: Row) -> Attempt:
     return _only(Attempt, row)
-
-
-def to_artifact(row: Row) -> Artifact:
-    return _only(Artifact, row)
 
 
 def to_event(row: Row) -> JobEvent:
