@@ -288,6 +288,7 @@ class Index:
         self.decoded: array[int] = array("q")  #: dts of all frames, in the file's order; fewer if one has none
         self.interlaced = False  #: one of the first frames is; others may be stored whole
         self.delay = 0  #: see `VideoStream.decoder_delay`
+        self.clocks: dict[int, tuple[int, int]] = {}  #: seconds of a tick of each stream, as a fraction
         self.spans = sibling("spans").Spans()
         self.coded = sibling("h264").Reader(video.codec_context.name, video.codec_context.extradata)
         self.durations: dict[int, int] = {}  #: of the frames that ended the timeline so far, by pts
@@ -365,7 +366,10 @@ class Index:
     def place(self, packet: Any) -> None:
         at = packet.dts if packet.pts is None else packet.pts
         if at is not None:
-            self.spans.note(float(at * packet.time_base), packet.pos, packet.size)
+            clock = self.clocks.get(packet.stream_index)
+            if clock is None:
+                clock = self.clocks[packet.stream_index] = packet.time_base.as_integer_ratio()
+            self.spans.note(at * clock[0] / clock[1], packet.pos, packet.size)  # rounded as the exact fraction is
 
     def decode(self, packet: Any) -> list[Any]:
         import av

@@ -325,7 +325,7 @@ class _Tools:
         request = written.with_suffix(".json")
         request.write_text(json.dumps(asked))
         said = bytearray()
-        argv = (sys.executable, "-I", str(CHILD), str(request))
+        argv = (sys.executable, "-I", "-S", str(CHILD), str(request))
         try:
             ended = supervise(argv, scratch=self.scratch, limits=self.limits, stop=self.stop, on_output=said.extend)
         finally:

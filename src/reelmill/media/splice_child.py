@@ -1,6 +1,6 @@
 """The child that joins a clip: pictures copied from the source, pictures encoded anew, and the sound, in one MP4.
 
-Run by `smart.py` under limits as `python -I splice_child.py FILE`, FILE holding JSON, with the standard library and
+Run by `smart.py` under limits as `python -I -S splice_child.py FILE`, FILE holding JSON, with the standard library and
 PyAV alone: it reads packets of an untrusted file. It decodes nothing; what it writes is checked afterwards.
 
 Both kinds of pictures keep their own parameter sets (ITU-T H.264, 7.3.2.1): the sample description (avcC, ISO/IEC
