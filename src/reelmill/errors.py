@@ -54,6 +54,7 @@
     │   └── InternalError            internal_error           500
     ├── ServiceProblem               the platform itself
     │   ├── DatabaseUnavailable      database_unavailable     503   retryable
+    │   ├── BrokerUnavailable        broker_unavailable       503
     │   ├── DataFolderLocked         data_folder_locked       409
     │   ├── KeyNeeded                key_needed               500
     │   └── ServerUnreachable        server_unreachable       503
@@ -621,6 +622,16 @@ class DatabaseUnavailable(ServiceProblem):
     why = "It is down, unreachable or overloaded."
     remedy = "Repeat in a moment; check REELMILL_DATABASE_URL and the database if it goes on."
     retryable = True
+
+
+class BrokerUnavailable(ServiceProblem):
+    """Start the broker, or correct REELMILL_BROKER_URL."""
+
+    code = "broker_unavailable"
+    status_code = 503
+    what = "The broker doesn't answer."
+    why = "It isn't running, its address or password is wrong, or the network is down. No job is lost or refused."
+    remedy = "Start it, or correct REELMILL_BROKER_URL. Until then workers find new steps by looking for themselves."
 
 
 class DataFolderLocked(ServiceProblem):

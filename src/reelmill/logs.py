@@ -54,7 +54,19 @@ def configure(
         logging.getLogger(name).propagate = True
     # Its lines hold query strings, and those hold signatures; ours (reelmill.access) don't.
     logging.getLogger("uvicorn.access").disabled = True
-    for name in ("alembic", "boto3", "botocore", "httpx2", "httpcore2", "multipart", "PIL", "urllib3"):
+    for name in (
+        "alembic",
+        "amqp",
+        "boto3",
+        "botocore",
+        "celery",
+        "httpx2",
+        "httpcore2",
+        "kombu",
+        "multipart",
+        "PIL",
+        "urllib3",
+    ):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
     structlog.configure(
         processors=[

@@ -99,6 +99,8 @@ def _workers(app: App) -> Finding:
     dead = [name for name, part in parts.items() if not part.alive()]
     if dead:
         return failed(InternalError(f"not at work: {', '.join(dead)}"))
+    if app.runner.silent_s() > 2 * app.settings.heartbeat_s + LIMIT_S:
+        return failed(InternalError("its workers' heartbeat doesn't reach the database"))
     return ok(f"{app.settings.workers} alive")
 
 
