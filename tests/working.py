@@ -99,23 +99,50 @@ class Works:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.workers: list[Worker] = []
+        self._started = 0
+        self._video = ""
+        self._operator = ""
 
     def worker(self, *words: str, **settings: Any) -> Worker:
         """Start a worker and wait until it works."""
-        worker = Worker(self.server, f"worker-{len(self.workers) + 1}", *words, **settings)
+        self._started += 1
+        worker = Worker(self.server, f"worker-{self._started}", *words, **settings)
         self.workers.append(worker)
         assert worker.told
         return worker
 
-    def run(self, video_id: str, pipeline: str = "slow_writer", **params: Any) -> str:
-        body = {"video_id": video_id, "pipeline": pipeline, "params": params}
+    def upload(self, film: Path) -> None:
+        """Send the film that `run` works on."""
+        self._video = str(self.server.upload(film)["video_id"])
+
+    def run(self, pipeline: str = "slow_writer", **params: Any) -> str:
+        """Queue a job; return its id."""
+        body = {"video_id": self._video, "pipeline": pipeline, "params": params}
         return str(self.server.call("POST", "/jobs", json=body)["job_id"])
+
+    def operator(self) -> dict[str, str]:
+        """The header of a key that may operate the platform."""
+        self._operator = (
+            self._operator or self.server.run("keys", "create", "op", "--scope", "admin", "--quiet").strip()
+        )
+        return {"Authorization": f"Bearer {self._operator}"}
+
+    def clear(self) -> None:
+        """End all workers and jobs."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                os.kill(worker.process.pid, signal.SIGCONT)
+                worker.kill()
+            if worker.process.stdout is not None:
+                worker.process.stdout.close()
+        self.workers.clear()
+        for status in ("queued", "running"):
+            for job in self.server.call("GET", "/jobs", params={"status": status})["items"]:
+                self.server.client.post(f"/api/v1/jobs/{job['job_id']}/cancel")
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """Return all attempts of a job's steps."""
-        return [
-            attempt | {"step": step["step_id"]} for step in self.server.job(job_id)["steps"] for attempt in step["attempts"]
-        ]
+        return [attempt for step in self.server.job(job_id)["steps"] for attempt in step["attempts"]]
 
 
 @contextmanager
@@ -127,12 +154,7 @@ def works(folder: Path, database_url: str, **settings: Any) -> Iterator[Works]:
         try:
             yield it
         finally:
-            for worker in it.workers:
-                if worker.process.poll() is None:
-                    os.kill(worker.process.pid, signal.SIGCONT)
-                    worker.kill()
-                if worker.process.stdout is not None:
-                    worker.process.stdout.close()
+            it.clear()
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 60) -> Any:

@@ -318,7 +318,10 @@ class Runner:
                     work.stop.set()
 
     def _register(self) -> None:
-        """Say that we live, and hear whether we shall drain."""
+        """Say that we live, and hear whether we shall drain. A process that does no steps isn't a worker."""
+        if not self._slots:
+            self._seen_at = time.monotonic()
+            return
         about = WorkerSeen(
             id=self.worker_id,
             host=socket.gethostname(),
