@@ -18,11 +18,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy run demo test lint format bench chaos lock docs clean
+.PHONY: help setup samples players uppy run demo demo-cluster test lint format bench chaos lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## make .venv with everything that is needed to run and develop
 	@echo "$(VENV) is ready."
@@ -66,6 +66,15 @@ ifeq ($(VIDEO),)
 else
 	@$(BIN)/reelmill demo $(ARGS) "$(VIDEO)"
 endif
+
+demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, Valkey, SeaweedFS, API, two workers
+	@folder=$$(mktemp -d /var/tmp/reelmill-cluster-XXXXXX); \
+	  trap '$(BIN)/reelmill cluster down --delete --folder "$$folder/cluster"; rm -rf "$$folder"' EXIT; \
+	  chmod 711 "$$folder"; \
+	  $(BIN)/reelmill cluster up --workers 2 --folder "$$folder/cluster" && \
+	  url=$$($(BIN)/reelmill cluster up --workers 2 --folder "$$folder/cluster" --json | \
+	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
+	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
 test: samples players uppy  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)

@@ -1,8 +1,8 @@
 """Celery's side of a worker: its one task, which wakes a slot of this process.
 
-A Celery worker runs in a thread beside the slots. It does no work: for each message it hands a ring to a slot that waits
-for one, and the slot claims from the store. While all slots are busy no message is taken, for a ring that a busy worker
-held would not reach an idle one.
+A Celery worker runs in a thread beside the slots. It does no work: for each message it hands a ring to a slot that
+waits for one, and the slot claims from the store. While all slots are busy no message is taken, for a ring that a busy
+worker held would not reach an idle one.
 """
 
 from __future__ import annotations

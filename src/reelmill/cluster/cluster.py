@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import re
 import secrets
 import shutil
@@ -17,11 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from reelmill.cluster import parts
 from reelmill.cluster.parts import HOST, WEED_PORTS, Place, Start
 from reelmill.errors import ClusterFailed, SettingInvalid
+
+if TYPE_CHECKING:
+    import psutil
 
 START_S = 90.0
 STOP_S = 60.0  #: more than a worker's grace
@@ -29,6 +31,19 @@ STATE = "cluster.json"
 PORTS = ("api", "postgres", "valkey", *WEED_PORTS)
 
 Say = Callable[[str], None]
+
+
+class _Process(TypedDict):
+    pid: int
+    started: float  #: by which a process is told from a later one with its id
+
+
+class _Told(TypedDict):
+    """What the folder remembers."""
+
+    secret: str
+    ports: dict[str, int]
+    processes: dict[str, _Process | None]  #: None: it was taken down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +62,6 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self._said: IO[str] | None = None
 
     # ── what there is ─────────────────────────────────────────────────────────────────────────
 
@@ -91,11 +105,14 @@ class Cluster:
         parts.need_packages()
         with self._locked():
             if not self.exists:
-                self._write({"secret": secrets.token_hex(24), "ports": _ports(port), "processes": {}})
+                ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+                self._write(
+                    {"secret": secrets.token_hex(24), "ports": {**ports, "api": port or ports["api"]}, "processes": {}}
+                )
             elif port and self._read()["ports"]["api"] != port:
                 if self._alive("api"):
                     raise SettingInvalid(f"The cluster's API is at {self.place.url}; take it down to move it.")
-                self._change(ports={**self._read()["ports"], "api": port})
+                self._set_ports({**self._read()["ports"], "api": port})
             self._move_taken_ports(fixed=bool(port))
             self._start("postgres", parts.postgres, parts.postgres_works, say)
             self._start("valkey", parts.valkey, parts.valkey_works, say)
@@ -107,7 +124,7 @@ class Cluster:
                     self._stop(name, say)
                     self._forget(name)
             for name in wanted:
-                self._start(name, parts.worker, partial(_worker_works, log=self.log(name)), say)
+                self._start(name, parts.worker, partial(self._worker_works, name), say)
 
     def down(self, say: Say) -> None:
         """End all processes, workers first, and wait until they have ended. Files stay."""
@@ -156,7 +173,19 @@ class Cluster:
             if not _ended(process, STOP_S):
                 process.kill()
                 _ended(process, STOP_S)
-        self._change(processes={**self._read()["processes"], name: None})
+        self._set_process(name, None)
+
+    def _worker_works(self, name: str, place: Place) -> bool:
+        """See that it is in the register of workers, as the API tells it."""
+        import httpx2
+
+        one = self._read()["processes"][name]
+        headers = {"Authorization": f"Bearer {self.key()}"}
+        try:
+            reply = httpx2.get(f"{place.url}/api/v1/admin/workers", headers=headers, timeout=10, trust_env=False)
+        except httpx2.HTTPError:
+            return False
+        return one is not None and any(found["pid"] == one["pid"] for found in reply.json().get("items", ()))
 
     # ── what is remembered ────────────────────────────────────────────────────────────────────
 
@@ -173,17 +202,25 @@ class Cluster:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _read(self) -> dict[str, object] | None:
-        return json.loads((self.folder / STATE).read_text())
+    def _read(self) -> _Told:
+        try:
+            return cast(_Told, json.loads((self.folder / STATE).read_text()))
+        except FileNotFoundError as error:
+            raise SettingInvalid(f"There is no cluster in {self.folder}; `reelmill cluster up` makes one.") from error
 
-    def _write(self, told: dict[str, object]) -> None:
+    def _write(self, told: _Told) -> None:
         fresh = self.folder / f".{STATE}"
         fresh.touch(mode=0o600)
         fresh.write_text(json.dumps(told, indent=2))
         fresh.replace(self.folder / STATE)
 
-    def _change(self, **changed: object) -> None:
-        self._write({**self._read(), **changed})
+    def _set_ports(self, ports: dict[str, int]) -> None:
+        self._write({**self._read(), "ports": ports})
+
+    def _set_process(self, name: str, process: _Process | None) -> None:
+        told = self._read()
+        told["processes"][name] = process
+        self._write(told)
 
     def _remember(self, name: str, pid: int) -> None:
         import psutil
@@ -192,10 +229,12 @@ class Cluster:
             started = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             started = 0.0  # it ended at once; `_start` sees it
-        self._change(processes={**self._read()["processes"], name: {"pid": pid, "started": started}})
+        self._set_process(name, {"pid": pid, "started": started})
 
     def _forget(self, name: str) -> None:
-        self._change(processes={other: one for other, one in self._read()["processes"].items() if other != name})
+        told = self._read()
+        del told["processes"][name]
+        self._write(told)
 
     def _alive(self, name: str) -> bool:
         one = self._read()["processes"].get(name)
@@ -213,7 +252,7 @@ class Cluster:
                 raise SettingInvalid(f"--port {port} is taken by another program; choose another, or 0 for a free one.")
             ports[name] = _free_ports(1)[0]
         if ports != told["ports"]:
-            self._change(ports=ports)
+            self._set_ports(ports)
 
 
 def _order(name: str) -> tuple[int, int]:
@@ -221,3 +260,45 @@ def _order(name: str) -> tuple[int, int]:
     if name in before:
         return before.index(name), 0
     return len(before), int(re.sub(r"\D", "", name) or 0)
+
+
+def _process(told: _Process) -> psutil.Process | None:
+    """Return the process, if it still is the one that was started."""
+    import psutil
+
+    try:
+        process = psutil.Process(told["pid"])
+        if abs(process.create_time() - told["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    except psutil.NoSuchProcess:
+        pass
+    return None
+
+
+def _ended(process: psutil.Process, seconds: float) -> bool:
+    import psutil
+
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that are free and differ: each is held until all are found."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

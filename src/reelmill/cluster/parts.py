@@ -52,7 +52,9 @@ class Place:
         foreign = ("REELMILL_", "AWS_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         tuned = ("REELMILL_LOG_LEVEL", "REELMILL_LEASE_S", "REELMILL_HEARTBEAT_S", "REELMILL_GRACE_S")
-        query = urlencode({"endpoint": f"http://{HOST}:{self.ports['s3.port']}", "region": REGION, "addressing": "path"})
+        query = urlencode(
+            {"endpoint": f"http://{HOST}:{self.ports['s3.port']}", "region": REGION, "addressing": "path"}
+        )
         return {
             **kept,
             **{name: os.environ[name] for name in tuned if name in os.environ},
