@@ -134,9 +134,7 @@ def key(world: World) -> Ids:
 
 
 def worker(world: World) -> Ids:
-    known = WorkerSeen(
-        id=f"far:1:{uuid.uuid4().hex[:8]}", host="far", pid=1, slots=1, queues=(), version="1", engine="claims"
-    )
+    known = WorkerSeen(id=str(uuid.uuid4()), host="far", pid=1, slots=1, queues=(), version="1", engine="claims")
     return {"worker_id": world.server.app.store.see_worker(known).id}
 
 

@@ -264,3 +264,23 @@ def test_without_a_broker_workers_claim_by_themselves_and_can_be_asked_for_their
             until(lambda: it.server.run("worker", "--check"), "never true: it fails as soon as the worker is silent")
         worker.signal(signal.SIGCONT)
         assert worker.stop() == 0
+
+
+@pytest.mark.req("A-01", "A-03")
+def test_a_servers_own_workers_hear_the_broker_too(
+    tmp_path: Path, film: Path, postgres_url: str, broker_url: str
+) -> None:
+    with works(tmp_path, postgres_url, broker_url=broker_url, workers=1, poll_s=600, sweep_s=600) as it:
+        it.upload(film)
+        job = it.run(steps=1, seconds=0)
+        assert it.server.wait(job)["status"] == "completed"
+        assert None not in {attempt["engine_task_id"] for attempt in it.attempts(job)}
+        (known,) = it.server.call("GET", "/admin/workers", headers=it.operator())["items"]
+        # A drained server does no steps, and goes on answering.
+        it.server.call("POST", f"/admin/workers/{known['id']}/drain", headers=it.operator())
+        until(lambda: "draining" in it.server.log.read_text(), "it hears that it shall drain")
+        job = it.run(steps=1, seconds=0)
+        assert it.server.client.get("/readyz").status_code == 200
+        helper = it.worker()
+        assert it.server.wait(job)["status"] == "completed"
+        assert by_worker(it, job) == {helper.id}

@@ -35,7 +35,14 @@ SOUND_S = 0.025  #: sound and picture end together within this
 MADE_S = 30
 
 # What would lead the demo's own server elsewhere than into its own folder.
-FOREIGN = ("REELMILL_DATABASE_URL", "REELMILL_STORAGE_URL", "REELMILL_PUBLIC_URL", "REELMILL_HOST", "REELMILL_PORT")
+FOREIGN = (
+    "REELMILL_BROKER_URL",
+    "REELMILL_DATABASE_URL",
+    "REELMILL_STORAGE_URL",
+    "REELMILL_PUBLIC_URL",
+    "REELMILL_HOST",
+    "REELMILL_PORT",
+)
 
 
 class Finding(NamedTuple):
