@@ -110,7 +110,9 @@ class Settings(BaseSettings):
     max_crashes: int = Field(3, ge=1, le=20, description="A step whose worker died so often fails its job.")
     backoff_s: float = Field(2.0, gt=0, le=600, description="Wait before the first retry; doubles each time.")
     max_steps: int = Field(2000, ge=1, le=100_000, description="Most steps a job may have.")
-    grace_s: float = Field(30.0, ge=0, le=3600, description="Time for running steps to end when the server stops.")
+    grace_s: float = Field(
+        30.0, ge=0, le=3600, description="When the server stops: time for running steps to end, or to be handed back."
+    )
 
     upload_ttl_s: float = Field(86_400.0, gt=0, description="An upload not completed in so many seconds expires.")
     put_ttl_s: int = Field(900, ge=1, le=604_800, description="Life of a signed upload URL, in seconds.")

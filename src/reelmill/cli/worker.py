@@ -106,8 +106,8 @@ def _work(settings: Settings, *, as_json: bool) -> tuple[int | None, bool]:
                 grown = True
                 log.warning("grown beyond the memory limit: ends its steps and begins anew", mib=_resident() >> 20)
                 app.runner.drain()
-        app.runner.drain()
         log.info("worker stops", worker=app.runner.worker_id, signal=caught[0] if caught else None)
+        app.runner.stop()  # before all else: the grace counts from the signal
     return (caught[0] if caught else None), grown and not caught
 
 

@@ -39,6 +39,8 @@ from reelmill.jobs.ports import Dispatcher, Failure, Held, JobStore, ObjectStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.runner")
 
+RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkPolicy:
@@ -133,11 +135,11 @@ class Runner:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Claim nothing more, give running steps `grace_s` to end, then stop and release them, uncharged."""
+        """Claim nothing more; within `grace_s` running steps end, or are stopped and released, uncharged."""
         if not self._threads:
             return  # it was never started
         self.drain()
-        deadline = time.monotonic() + self.policy.grace_s
+        deadline = time.monotonic() + max(self.policy.grace_s - RELEASE_S, self.policy.grace_s / 2)
         while self._works and time.monotonic() < deadline and not self._hurried.is_set():
             time.sleep(0.05)
         for work in self._held_works().values():
