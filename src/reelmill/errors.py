@@ -54,6 +54,7 @@
     │   └── InternalError            internal_error           500
     ├── ServiceProblem               the platform itself
     │   ├── DatabaseUnavailable      database_unavailable     503   retryable
+    │   ├── BrokerUnavailable        broker_unavailable       503
     │   ├── DataFolderLocked         data_folder_locked       409
     │   ├── KeyNeeded                key_needed               500
     │   └── ServerUnreachable        server_unreachable       503
@@ -68,7 +69,8 @@
         ├── PublicUrlBroken          public_url_broken        502
         ├── CorsMissing              cors_missing             502
         ├── StorageMisbehaves        storage_misbehaves       502
-        └── CheckTimedOut            check_timed_out          503
+        ├── CheckTimedOut            check_timed_out          503
+        └── ClusterFailed            cluster_failed           503
 
 Each class says `what` happened, `why` it happens and the `remedy`. An instance may add a `detail`
 that names the value at fault, and `extra` fields for machines. `code` is stable for ever.
@@ -623,6 +625,16 @@ class DatabaseUnavailable(ServiceProblem):
     retryable = True
 
 
+class BrokerUnavailable(ServiceProblem):
+    """Start the broker, or correct REELMILL_BROKER_URL."""
+
+    code = "broker_unavailable"
+    status_code = 503
+    what = "The broker doesn't answer."
+    why = "It isn't running, its address or password is wrong, or the network is down. No job is lost or refused."
+    remedy = "Start it, or correct REELMILL_BROKER_URL. Until then workers find new steps by looking for themselves."
+
+
 class DataFolderLocked(ServiceProblem):
     """Stop the other server, or use another data folder."""
 
@@ -774,6 +786,18 @@ class CheckTimedOut(SetupProblem):
     what = "A check got no answer in time."
     why = "What it asks hangs, is overloaded or lies behind a firewall that drops packets."
     remedy = "See whether the address in the settings is right and answers; then check again."
+
+
+class ClusterFailed(SetupProblem):
+    """Read the part's log; the detail has its end."""
+
+    code = "cluster_failed"
+    status_code = 503
+    what = "A part of the local cluster doesn't work."
+    why = "It ended at once or doesn't answer: another program took its port, the disk is full, or memory is short."
+    remedy = (
+        "Read its log by `reelmill cluster logs`, then run `reelmill cluster up` again: what runs is left as it is."
+    )
 
 
 def catalogue() -> Iterator[type[ReelmillError]]:

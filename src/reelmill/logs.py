@@ -34,7 +34,9 @@ def configure(
         [
             _one_line,
             # Plain: a traceback with local variables would print keys and signed URLs.
-            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+            ),
         ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -43,7 +45,7 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _job_first, *rendering],
         )
     )
     root = logging.getLogger()
@@ -54,7 +56,19 @@ def configure(
         logging.getLogger(name).propagate = True
     # Its lines hold query strings, and those hold signatures; ours (reelmill.access) don't.
     logging.getLogger("uvicorn.access").disabled = True
-    for name in ("alembic", "boto3", "botocore", "httpx2", "httpcore2", "multipart", "PIL", "urllib3"):
+    for name in (
+        "alembic",
+        "amqp",
+        "boto3",
+        "botocore",
+        "celery",
+        "httpx2",
+        "httpcore2",
+        "kombu",
+        "multipart",
+        "PIL",
+        "urllib3",
+    ):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
     structlog.configure(
         processors=[
@@ -66,6 +80,13 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _job_first(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Begin each line with the job that it is about."""
+    return {"job_id": event.pop("job_id"), **event} if "job_id" in event else event
 
 
 def _one_line(

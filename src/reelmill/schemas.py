@@ -515,6 +515,29 @@ class AuditReply(Reply):
     created_at: datetime
 
 
+class WorkerReply(Reply):
+    """A process that does steps."""
+
+    id: str
+    host: str
+    pid: int
+    state: Literal["working", "draining", "lost"] = Field(
+        description="`draining`: it claims nothing more. `lost`: it wasn't heard of for longer than a lease."
+    )
+    slots: int = Field(description="Steps at a time.")
+    queues: list[str] = Field(description="Which steps it takes; empty: all.")
+    engine: str = Field(description="What wakes it: `embedded` (a server's own), `claims` (its own looks) or `celery`.")
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    silent_s: float = Field(description="Seconds since it was last heard of.")
+    draining_at: datetime | None
+
+
+class WorkerList(Reply):
+    items: list[WorkerReply]
+
+
 # ── pages and problems ────────────────────────────────────────────────────────────────────────
 
 T = TypeVar("T", bound=BaseModel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,13 @@ def _networks(text: str) -> str:
     return text
 
 
+def _names(text: str) -> str:
+    for name in filter(None, text.split(",")):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+            raise ValueError(f"{name!r} isn't a queue's name")
+    return text
+
+
 class Settings(BaseSettings):
     """One frozen value. A bad one fails at start, naming the variable and a good value."""
 
@@ -34,6 +42,12 @@ class Settings(BaseSettings):
         None,
         description="`file:///path`, or `s3://bucket/prefix` with `?endpoint=`, `public_endpoint=`, `region=`, "
         "`addressing=path` or `virtual`. Default: in the data folder.",
+    )
+    broker_url: str | None = Field(
+        None,
+        pattern=r"^(rediss?|amqps?|sqs)://.*$",
+        description="`redis://host:6379/0` or `amqp://user:password@host:5672//`: Celery then wakes workers on all "
+        "machines. Default: none; workers of other processes look by themselves.",
     )
     cors_origins: str = Field(
         "*",
@@ -65,6 +79,18 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=0, le=256, description="Steps at a time in this process."
     )
+    queues: Annotated[str, AfterValidator(_names)] = Field(
+        "",
+        description="Which steps this process takes: names out of `cpu,gpu,io,llm`, or others that pipelines use. "
+        "Default: all.",
+    )
+    memory_limit_mb: int = Field(
+        0,
+        ge=0,
+        le=1 << 22,
+        description="MiB. A worker that has grown beyond it ends its steps and begins anew; a media process beyond it "
+        "fails its step. 0: no limit.",
+    )
     threads: int = Field(1, ge=1, le=64, description="Encoder threads of one step; part of a step's digest.")
     ffmpeg: Path | None = Field(
         None, description="An ffmpeg ≥ 8.1.3 to use instead of the one that is installed with us."
@@ -84,7 +110,9 @@ class Settings(BaseSettings):
     max_crashes: int = Field(3, ge=1, le=20, description="A step whose worker died so often fails its job.")
     backoff_s: float = Field(2.0, gt=0, le=600, description="Wait before the first retry; doubles each time.")
     max_steps: int = Field(2000, ge=1, le=100_000, description="Most steps a job may have.")
-    grace_s: float = Field(30.0, ge=0, le=3600, description="Time for running steps to end when the server stops.")
+    grace_s: float = Field(
+        30.0, ge=0, le=3600, description="When the server stops: time for running steps to end, or to be handed back."
+    )
 
     upload_ttl_s: float = Field(86_400.0, gt=0, description="An upload not completed in so many seconds expires.")
     put_ttl_s: int = Field(900, ge=1, le=604_800, description="Life of a signed upload URL, in seconds.")
@@ -106,6 +134,11 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The object store's URL, with its default filled in."""
         return self.storage_url or f"file://{(self.data / 'objects').resolve()}"
+
+    @property
+    def queue_names(self) -> tuple[str, ...] | None:
+        """The queues that this process takes steps of; None for all."""
+        return tuple(filter(None, self.queues.split(","))) or None
 
     @property
     def embedded(self) -> bool:

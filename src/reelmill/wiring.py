@@ -53,8 +53,11 @@ class App:
     feed: Feed
     lock: DataLock | None
 
-    def start(self) -> None:
-        """Take the data folder, clear what an earlier process left, and start workers, sweeper and feed."""
+    def start(self, *, streams: bool = True) -> None:
+        """Take the data folder, clear what an earlier process left, and start workers, sweeper and feed.
+
+        streams: whether events are handed out live; a process that only works needs no feed.
+        """
         if self.lock is not None:
             self.lock.take()
             # We own the folder alone: whatever is leased or lies in scratch belongs to a process that is gone.
@@ -65,7 +68,8 @@ class App:
         else:
             clear_dead_scratch(self.settings.data / "scratch")  # their steps come back by their leases
         tell_missing(self.objects)
-        self.feed.start()
+        if streams:
+            self.feed.start()
         self.sweeper.start()
         self.runner.start(self.settings.workers)
 
@@ -74,6 +78,7 @@ class App:
         self.runner.stop()
         self.sweeper.stop()
         self.feed.stop()
+        self.dispatcher.close()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
@@ -97,7 +102,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     _bring_up_to_date(settings, lock)
     pipelines = load_pipelines(toolbox(settings))
     objects = open_objects(settings, base_url)
-    dispatcher = InlineDispatcher()
+    dispatcher = open_dispatcher(settings)
     store = open_store(settings.database)
     access = SqlAccess(store.engine)
     feed = Feed(store)
@@ -132,6 +137,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             max_crashes=settings.max_crashes,
             backoff_s=settings.backoff_s,
             grace_s=settings.grace_s,
+            queues=settings.queue_names,
+            engine="celery" if settings.broker_url else "embedded" if settings.embedded else "claims",
         ),
         scratch=settings.data / "scratch",
     )
@@ -147,7 +154,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,
             max_crashes=settings.max_crashes,
-            rings=max(2, 2 * settings.workers),
+            silent_s=max(settings.lease_s, 3 * settings.heartbeat_s),
         ),
         holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
     )
@@ -197,6 +204,7 @@ def toolbox(settings: Settings) -> Toolbox:
         ffmpeg=find_ffmpeg(str(settings.ffmpeg) if settings.ffmpeg else None),
         threads=settings.threads,
         step_deadline_s=settings.step_deadline_s,
+        memory_bytes=settings.memory_limit_mb << 20,
     )
 
 
@@ -204,6 +212,22 @@ def load_pipelines(tools: Toolbox) -> dict[str, Pipeline]:
     """Return the installed pipelines by name: ours and any other package's, through the same entry points."""
     found = (entry.load()(tools) for entry in entry_points(group="reelmill.pipelines"))
     return {pipeline.name: pipeline for pipeline in sorted(found, key=lambda p: str(p.name))}
+
+
+def open_dispatcher(settings: Settings) -> Dispatcher:
+    """Return the doorbell that REELMILL_BROKER_URL names; this process's own without. Raises SettingInvalid."""
+    if settings.broker_url is None:
+        return InlineDispatcher()
+    if settings.embedded:
+        raise SettingInvalid(
+            "REELMILL_BROKER_URL wakes workers on other machines, and those can't share SQLite; "
+            "set REELMILL_DATABASE_URL=postgresql://…, or no broker."
+        )
+    try:
+        from reelmill.dispatch.celery import CeleryDispatcher  # an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise SettingInvalid("REELMILL_BROKER_URL needs Celery: pip install 'reelmill[celery]'.") from error
+    return CeleryDispatcher(settings.broker_url)
 
 
 def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> ObjectStore:

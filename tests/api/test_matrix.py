@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from fastapi.routing import iter_route_contexts
 
 from reelmill.api.access import SCOPES
+from reelmill.jobs.ports import WorkerSeen
 from reelmill.stores.schema import metadata
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class World:
         found: dict[str, Any] = {}
         with self.server.app.store.engine.connect() as connection:
             for table in metadata.sorted_tables:
-                if table.name != "leases":  # the sweeper's own; so is `swept_at`
+                if table.name not in ("leases", "workers"):  # kept fresh by the server itself; so is `swept_at`
                     columns = [column for column in table.c if column.name != "swept_at"]
                     found[table.name] = sorted(repr(row) for row in connection.execute(sa.select(*columns)))
         root = self.server.app.settings.data / "objects"
@@ -132,6 +133,11 @@ def key(world: World) -> Ids:
     return {"key_id": made["id"]}
 
 
+def worker(world: World) -> Ids:
+    known = WorkerSeen(id=str(uuid.uuid4()), host="far", pid=1, slots=1, queues=(), version="1", engine="claims")
+    return {"worker_id": world.server.app.store.see_worker(known).id}
+
+
 @dataclass(frozen=True)
 class Row:
     """Who may call one operation, and how it is called so that it succeeds.
@@ -172,6 +178,8 @@ ROWS = {
     "POST /api/v1/keys/{key_id}/rotate": Row("admin", key, body=lambda ids: {"overlap_s": 60}, status=201),
     "DELETE /api/v1/keys/{key_id}": Row("admin", key),
     "GET /api/v1/audit": Row("admin", key, query=lambda ids: {"target": ids["key_id"]}),
+    "GET /api/v1/admin/workers": Row("admin"),
+    "POST /api/v1/admin/workers/{worker_id}/drain": Row("admin", worker),
 }
 
 OLDER = {**FILE, **JOB}

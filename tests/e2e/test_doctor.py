@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -387,3 +388,30 @@ def test_the_key_of_a_text_model_isnt_taken_for_more_than_it_is(patient: Patient
     assert patient.line("text_model")["detail"] == "local rules"
     patient.env["GEMINI_API_KEY"] = "set"
     assert "nothing asks Gemini yet" in patient.line("text_model")["detail"]
+
+
+@pytest.mark.req("A-01")
+def test_a_broker_that_is_away(patient: Patient, postgres_url: str) -> None:
+    port = free_port()
+    patient.env |= {"REELMILL_DATABASE_URL": postgres_url, "REELMILL_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
+    found = patient.line("broker")
+    assert is_red(found, "broker_unavailable")
+    pid = patient.data / "broker.pid"
+    try:
+        healed = patient.line("broker", after=f"{found['fix']} --dir {patient.data} --pidfile {pid}; sleep 1")
+        assert healed["level"] == "ok" and str(port) in healed["detail"]
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+@pytest.mark.req("A-01")
+def test_a_broker_that_is_elsewhere_or_useless_is_left_out(patient: Patient, postgres_url: str) -> None:
+    patient.env["REELMILL_BROKER_URL"] = "redis://127.0.0.1:6379/0"  # beside SQLite
+    found = patient.line("broker")
+    assert is_red(found, "setting_invalid")
+    assert patient.line("broker", after=found["fix"])["level"] == "ok"
+    patient.env["REELMILL_DATABASE_URL"] = postgres_url
+    patient.env["REELMILL_BROKER_URL"] = f"amqp://guest:secret@127.0.0.1:{free_port()}//"
+    found = patient.line("broker")
+    assert is_red(found, "broker_unavailable") and "secret" not in json.dumps(found)
+    assert patient.line("broker", after=found["fix"])["level"] == "ok"

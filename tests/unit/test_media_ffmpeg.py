@@ -101,6 +101,13 @@ def test_processor_time_is_limited(tmp_path: Path) -> None:
     assert not children()
 
 
+@pytest.mark.req("E-08")
+def test_memory_is_limited_by_what_is_really_held(tmp_path: Path) -> None:
+    with pytest.raises(ResourceLimit, match=r"ffmpeg.* held [0-9]+ MiB of memory; 1 are allowed"):
+        run(BUSY, ffmpeg=FFMPEG, scratch=tmp_path, limits=Limits(resident_bytes=1 << 20))
+    assert not children()
+
+
 def test_file_size_is_limited(tmp_path: Path) -> None:
     words = [*BUSY[:4], "-c:v", "rawvideo", "-f", "rawvideo", str(tmp_path / "big")]
     with pytest.raises(ResourceLimit, match="file size"):

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos, workers
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
@@ -40,6 +40,7 @@ TAGS = [
     {"name": "pipelines", "description": "What can be run."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
+    {"name": "admin", "description": "Operate the platform."},
     {"name": "health", "description": "For load balancers and orchestrators; no key needed."},
     aliases.TAG,
 ]
@@ -78,6 +79,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         jobs.pipelines,
         access.router,
         audit.router,
+        workers.router,
         health.router,
         aliases.router,
     ):

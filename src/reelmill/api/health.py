@@ -13,7 +13,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from reelmill import __version__
-from reelmill.doctor import database, machine, storage
+from reelmill.doctor import broker, database, machine, storage
 from reelmill.doctor.findings import Check, Examiner, Finding, Level, failed, ok
 from reelmill.errors import InternalError
 from reelmill.jobs.feed import Feed
@@ -91,6 +91,7 @@ def checks(app: App) -> list[Check]:
         Check(name="storage", title="storage", look=lambda: storage.works(app.objects), limit_s=LIMIT_S),
         Check(name="disk", title="disk", look=lambda: machine.disk(where), limit_s=LIMIT_S),
         Check(name="workers", title="workers", look=lambda: _workers(app), limit_s=LIMIT_S),
+        *([Check(name="broker", title="broker", look=lambda: broker.slows(settings))] if settings.broker_url else []),
     ]
 
 
@@ -99,6 +100,8 @@ def _workers(app: App) -> Finding:
     dead = [name for name, part in parts.items() if not part.alive()]
     if dead:
         return failed(InternalError(f"not at work: {', '.join(dead)}"))
+    if app.runner.silent_s() > 2 * app.settings.heartbeat_s + LIMIT_S:
+        return failed(InternalError("its workers' heartbeat doesn't reach the database"))
     return ok(f"{app.settings.workers} alive")
 
 

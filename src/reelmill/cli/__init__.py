@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import audit, clip, demo, doctor, jobs, keys, pipelines, serve, upload
+from reelmill.cli import audit, clip, cluster, demo, doctor, jobs, keys, pipelines, serve, upload, worker
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -21,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(serve.serve)
+app.command()(worker.worker)
+app.command()(worker.workers)
+app.add_typer(cluster.app, name="cluster")
 app.command()(demo.demo)
 app.command()(clip.clip)
 app.command()(doctor.doctor)

@@ -284,7 +284,7 @@ def _platform(data: Path) -> App:
         grace_s=0.0,  # Ctrl-C ends it now
     )
     logs.configure(settings.log_level if "log_level" in settings.model_fields_set else "error", settings.log_format)
-    return wiring.build(settings)
+    return wiring.build(settings.model_copy(update={"broker_url": None}))  # nobody else works in this folder
 
 
 def _umask() -> int:

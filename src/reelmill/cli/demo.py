@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
 from reelmill.cli.jobs import ended, fetch, follow
-from reelmill.cli.options import LOCAL_KEY_FILE, Json
+from reelmill.cli.options import LOCAL_KEY_FILE, Data, Json, Key, is_loopback, local_key
 from reelmill.cli.output import Code, counted, print_json, print_table, print_warnings, shown, size_text
 from reelmill.cli.progress import Progress
 from reelmill.cli.results import MANIFEST, clear_earlier, sha256_of
@@ -34,7 +35,14 @@ SOUND_S = 0.025  #: sound and picture end together within this
 MADE_S = 30
 
 # What would lead the demo's own server elsewhere than into its own folder.
-FOREIGN = ("REELMILL_DATABASE_URL", "REELMILL_STORAGE_URL", "REELMILL_PUBLIC_URL", "REELMILL_HOST", "REELMILL_PORT")
+FOREIGN = (
+    "REELMILL_BROKER_URL",
+    "REELMILL_DATABASE_URL",
+    "REELMILL_STORAGE_URL",
+    "REELMILL_PUBLIC_URL",
+    "REELMILL_HOST",
+    "REELMILL_PORT",
+)
 
 
 class Finding(NamedTuple):
@@ -61,12 +69,17 @@ def demo(
     samples: Annotated[
         Path, typer.Option(envvar="REELMILL_SAMPLES", help="Where sample videos are looked for.")
     ] = Path(".cache/samples"),
+    url: Annotated[
+        str | None, typer.Option("--url", help="Use this server, a cluster's for example, instead of one of its own.")
+    ] = None,
+    api_key: Key = None,
+    server_data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Show that it works, with a real server and a real video.
 
-    Starts a server, cuts a video through its HTTP API, checks every clip and tells where they are.
-    Exits with 0 only when everything is right. Nothing but the results is left behind.
+    Starts a server, or uses the one at --url, cuts a video through its HTTP API, checks every clip and tells where they
+    are. Exits with 0 only when everything is right. Nothing but the results is left behind.
 
     Example: `reelmill demo film.mp4 --every 5 --text "Hello"`
     """
@@ -77,15 +90,15 @@ def demo(
     with tempfile.TemporaryDirectory(prefix=".reelmill-", dir=out) as scratch:
         source = file or find_source(samples, Path(scratch), say)
         data = out / "data" if keep else Path(scratch) / "data"
-        with server(data, out / LOG) as (url, key):
-            say(f"A server is at {url}.")
+        with _there(url, api_key, server_data) if url else server(data, out / LOG) as (at, key):
+            say(f"A server is at {at}.")
             from reelmill.client import Client
 
-            with Client(url, key) as client:
+            with Client(at, key) as client:
                 artifacts, plan = process(client, source, params, out, say, as_json=as_json)
     findings = check_clips(out, artifacts)
     wrong = [*(f"{f.name}: {w}" for f in findings for w in f.wrong), *check_whole(out, artifacts, findings, plan)]
-    report(source, out, findings, wrong, time.monotonic() - began, data if keep else None, as_json=as_json)
+    report(source, out, findings, wrong, time.monotonic() - began, data if keep and not url else None, as_json=as_json)
     raise typer.Exit(Code.FAILED if wrong else Code.OK)
 
 
@@ -119,7 +132,13 @@ def process(
 
 
 @contextmanager
-def server(data: Path, kept_log: Path) -> Iterator[tuple[str, str]]:
+def _there(url: str, api_key: str | None, data: Path | None) -> Iterator[tuple[str, str | None]]:
+    """Yield a server that runs already, and a key for it."""
+    yield url, api_key or (local_key(data) if is_loopback(urlsplit(url).hostname or "") else None)
+
+
+@contextmanager
+def server(data: Path, kept_log: Path) -> Iterator[tuple[str, str | None]]:
     """Run `reelmill serve` on a free port; yield its URL and a key. It is ended by its own process id.
 
     kept_log: gets its log when a job fails, for that is where the reason is.

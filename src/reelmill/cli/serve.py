@@ -17,6 +17,7 @@ import typer
 
 from reelmill.cli.options import LOCAL_KEY_FILE, Json, is_loopback
 from reelmill.cli.output import Code, print_json
+from reelmill.cli.worker import listening
 from reelmill.errors import KeyNeeded, SettingInvalid
 
 if TYPE_CHECKING:
@@ -40,13 +41,14 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port (REELMILL_PORT; 8000); 0 takes a free one.")] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder (REELMILL_DATA; `reelmill-data`).")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Steps at a time (REELMILL_WORKERS; one for each processor).")
+        int | None, typer.Option(help="Steps at a time (REELMILL_WORKERS; one for each processor); 0 is API only.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the platform on this machine.
 
-    API, database, storage and workers are this one process.
+    API, database, storage and workers are this one process; with PostgreSQL, more of them and `reelmill worker` share
+    the work, and --workers 0 leaves all of it to those.
 
     SIGTERM and Ctrl-C stop it: running steps get REELMILL_GRACE_S to end, the rest is taken up at the next start.
     With --json, one line tells where it listens as soon as it does.
@@ -71,7 +73,8 @@ def serve(
             app.store.close_engine()
             raise
         try:
-            signalled = run(app, listener, address, private=private, as_json=as_json)
+            with listening(app):
+                signalled = run(app, listener, address, private=private, as_json=as_json)
         finally:
             app.stop()
     raise typer.Exit(Code.INTERRUPTED if signalled == signal.SIGINT else Code.OK)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -39,6 +40,8 @@ from reelmill.schemas import (
     Upload,
     UploadReply,
     VideoReply,
+    WorkerList,
+    WorkerReply,
 )
 
 __all__ = ["Client", "Event", "UploadProgress", "Uploaded", "content_type_of", "parse_events"]
@@ -265,6 +268,16 @@ class Client:
                 reply.read()
                 raise problem(reply) or not_ours(self.url, reply)
             yield reply
+
+    # ── workers ───────────────────────────────────────────────────────────────────────────────
+
+    def workers(self) -> list[WorkerReply]:
+        """Return the processes that do steps, oldest first."""
+        return self._wire.call(WorkerList, "GET", "/admin/workers").items
+
+    def drain_worker(self, worker_id: str) -> WorkerReply:
+        """Tell a worker to claim nothing more. Raises NotFound."""
+        return self._wire.call(WorkerReply, "POST", f"/admin/workers/{quote(worker_id, safe='')}/drain")
 
     # ── results ───────────────────────────────────────────────────────────────────────────────
 

@@ -4,6 +4,7 @@
     packages.py      the Python packages; asked first, for all else imports them
     machine.py       ffmpeg, fonts, folders, secrets, disks, the port
     database.py      does it answer, its schema, one job row made, moved, read and removed
+    broker.py        does it answer
     storage.py       from inside: put, look, read a part, delete
     browser.py       from outside: signed URLs as a web page uses them
     installation.py  settings to the list of all checks

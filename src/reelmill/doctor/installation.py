@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from reelmill import wiring
-from reelmill.doctor import database, machine, storage
+from reelmill.doctor import broker, database, machine, storage
 from reelmill.doctor.browser import Browser
 from reelmill.doctor.findings import Check, Finding, failed, ok, warned
 from reelmill.errors import PublicUrlBroken, StorageDenied
@@ -124,7 +124,7 @@ class Installation:
                     ("clock", "  clock", lambda: self._browser.clock()),
                 )
             ),
-            Check(name="broker", title="broker", look=lambda: ok("in this process: workers are rung directly")),
+            Check(name="broker", title="broker", look=lambda: broker.answers(s), limit_s=30),
             Check(name="text_model", title="text model", look=self._text_model),
         ]
 

@@ -153,6 +153,23 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A process that claims steps, as it was last heard of."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int  #: steps at a time
+    queues: tuple[str, ...]  #: that it takes steps of; empty: all
+    version: str
+    engine: str  #: what wakes it: `embedded`, `claims` or `celery`
+    started_at: datetime
+    seen_at: datetime
+    draining_at: datetime | None  #: since when it claims nothing more
+    silent_s: float  #: seconds since `seen_at`, by the store's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewArtifact:
     """A checked file that a step has stored, before its row exists."""
 

@@ -38,6 +38,7 @@ from reelmill.jobs.model import (
     StoredPart,
     UploadLimits,
     Video,
+    Worker,
 )
 
 # ── What a store is given ─────────────────────────────────────────────────────────────────────
@@ -103,6 +104,19 @@ class Outcome:
     delay_s: float = 0.0  #: with AGAIN and CRASH: not claimable before
     command: str | None = None
     stderr: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """What a process that claims steps says of itself."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int  #: steps at a time
+    queues: tuple[str, ...]  #: that it takes steps of; empty: all
+    version: str
+    engine: str  #: what wakes it: `embedded`, `claims` or `celery`
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +239,27 @@ class JobStore(Protocol):
         FAIL of an optional step counts it as done and adds a warning; of any other step fails the job.
         Raises StaleAttempt when the attempt or run isn't the present one: nothing was written.
         """
+        ...
+
+    # workers
+    def see_worker(self, worker: WorkerSeen) -> Worker:
+        """Note that a worker lives, and return what is known of it: whether it shall drain, above all."""
+        ...
+
+    def forget_worker(self, worker_id: str) -> None:
+        """Remove a worker that has ended; nothing happens when it isn't known."""
+        ...
+
+    def forget_silent_workers(self, silent_s: float) -> int:
+        """Remove the workers that weren't heard of for so long; return how many."""
+        ...
+
+    def workers(self) -> list[Worker]:
+        """Return all workers, oldest first; also those that were killed, for a day."""
+        ...
+
+    def drain_worker(self, worker_id: str) -> Worker:
+        """Tell a worker to claim nothing more; again is no error. Raises NotFound."""
         ...
 
     # care
@@ -512,12 +547,26 @@ class ObjectStore(Protocol):
 class Dispatcher(Protocol):
     """A doorbell: a ring may be lost or come twice. Whoever hears it claims from the store."""
 
-    def ring(self, count: int = 1) -> None:
-        """Say that there may be work for `count` workers. Never raises; the sweeper rings again."""
+    def ring(self, count: int = 1, *, job_id: str = "", queue: str = "cpu") -> None:
+        """Say that there may be work for `count` workers. Never raises, never blocks; the sweeper rings again.
+
+        job_id: of whose steps; a hint for logs, no more. queue: of the steps.
+        """
         ...
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block until rung, at most `timeout_s`; for workers in this process."""
+    def wait(self, timeout_s: float) -> str | None:
+        """Block until rung, at most `timeout_s`; for workers in this process.
+
+        Returns the engine's own id of the ring that was heard, if it has one.
+        """
+        ...
+
+    def wake(self, count: int) -> None:
+        """Let `count` waits of this process return."""
+        ...
+
+    def close(self) -> None:
+        """Send what is still to be sent, for at most 2 seconds."""
         ...
 
 

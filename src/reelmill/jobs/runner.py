@@ -21,6 +21,7 @@ from pathlib import Path
 
 import structlog
 
+from reelmill import __version__
 from reelmill.errors import (
     ChildCrashed,
     DatabaseUnavailable,
@@ -34,9 +35,11 @@ from reelmill.errors import (
 from reelmill.jobs.keys import output_key
 from reelmill.jobs.lifecycle import Status, StepEvent
 from reelmill.jobs.model import Claim, Job, Json, Located, NewArtifact, Step
-from reelmill.jobs.ports import Dispatcher, Failure, Held, JobStore, ObjectStore, Outcome, Pipeline
+from reelmill.jobs.ports import Dispatcher, Failure, Held, JobStore, ObjectStore, Outcome, Pipeline, WorkerSeen
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.runner")
+
+RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class WorkPolicy:
     max_crashes: int = 3
     backoff_s: float = 2.0
     grace_s: float = 30.0
+    queues: tuple[str, ...] | None = None  #: that steps are taken of; None: all
+    engine: str = "embedded"  #: what wakes the workers, as the register of workers tells
 
 
 def decide(error: BaseException, step: Step, policy: WorkPolicy, *, draining: bool, jitter: float) -> Outcome | None:
@@ -110,13 +115,19 @@ class Runner:
         self._works: dict[Held, StepWork] = {}
         self._works_guard = threading.Lock()
         self._draining = threading.Event()
+        self._hurried = threading.Event()
         self._ended = threading.Event()
+        self._seen_at = time.monotonic()  # when the store last answered our heartbeat
+        self._slots = 0
+        self.ended = 0  #: steps that this process has worked on
         self._look = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, slots: int) -> None:
         """Start `slots` workers and the thread that keeps their leases."""
         self._scratch.mkdir(parents=True, exist_ok=True)
+        self._slots = slots
+        self._seen_at = time.monotonic()
         named = [(f"worker-{n}", self._claim_on) for n in range(slots)] + [("leases", self._keep_leases)]
         for name, target in named:
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -124,13 +135,12 @@ class Runner:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Claim nothing more, give running steps `grace_s` to end, then stop and release them, uncharged."""
+        """Claim nothing more; within `grace_s` running steps end, or are stopped and released, uncharged."""
         if not self._threads:
             return  # it was never started
-        self._draining.set()
-        self.dispatcher.ring(len(self._threads))
-        deadline = time.monotonic() + self.policy.grace_s
-        while self._works and time.monotonic() < deadline:
+        self.drain()
+        deadline = time.monotonic() + max(self.policy.grace_s - RELEASE_S, self.policy.grace_s / 2)
+        while self._works and time.monotonic() < deadline and not self._hurried.is_set():
             time.sleep(0.05)
         for work in self._held_works().values():
             work.stop.set()
@@ -139,7 +149,23 @@ class Runner:
         self._ended.set()
         self._look.set()
         self._threads[-1].join(timeout=10)
+        with suppress(DatabaseUnavailable):
+            self.store.forget_worker(self.worker_id)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def drain(self) -> None:
+        """Claim nothing more; running steps go on."""
+        self._draining.set()
+        self.dispatcher.wake(len(self._threads))
+
+    def hurry(self) -> None:
+        """Let `stop` wait no longer: running steps are released now."""
+        self._hurried.set()
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing more is claimed and nothing runs."""
+        return self._draining.is_set() and not any(thread.is_alive() for thread in self._threads[:-1])
 
     def look(self) -> None:
         """Look at once whether the running steps are still ours: one of their jobs was cancelled just now."""
@@ -147,14 +173,21 @@ class Runner:
 
     def alive(self) -> bool:
         """Return whether every worker, and the thread that keeps the leases, is at its work."""
+        if self._draining.is_set():
+            return True
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+
+    def silent_s(self) -> float:
+        """Return for how long the store hasn't answered our heartbeat."""
+        return time.monotonic() - self._seen_at
 
     # ── claiming ──────────────────────────────────────────────────────────────────────────────
 
     def _claim_on(self) -> None:
+        rung_by: str | None = None  # the engine's id of the ring that made us look, until nothing is left
         while not self._draining.is_set():
             try:
-                claims = self.store.claim(self.worker_id, limit=1, lease_s=self.policy.lease_s)
+                claims = self.store.claim(self.worker_id, limit=1, lease_s=self.policy.lease_s, engine_task_id=rung_by)
             except DatabaseUnavailable as error:
                 log.warning("claim failed", code=error.code, detail=error.detail)
                 self._draining.wait(min(self.policy.poll_s, 1.0))
@@ -162,7 +195,7 @@ class Runner:
             for claim in claims:
                 self.run(claim)
             if not claims:
-                self.dispatcher.wait(self.policy.poll_s)
+                rung_by = self.dispatcher.wait(self.policy.poll_s)
 
     def run(self, claim: Claim) -> None:
         """Do one claimed step to its recorded end; never raises."""
@@ -186,6 +219,7 @@ class Runner:
             finally:
                 with self._works_guard:
                     del self._works[held]
+                    self.ended += 1
                 shutil.rmtree(work.scratch, ignore_errors=True)
                 log.info("step ended", seconds=round(time.monotonic() - began, 3))
 
@@ -228,7 +262,7 @@ class Runner:
         if job is None or outcome is None:
             return
         if outcome.event in (StepEvent.CRASH, StepEvent.RELEASE):
-            self.dispatcher.ring()
+            self.dispatcher.ring(job_id=job.id)
         if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
             self.advance(job)
 
@@ -255,8 +289,12 @@ class Runner:
     def _keep_leases(self) -> None:
         """Beat, and set the stop flag of steps that aren't ours any more."""
         beaten = known = time.monotonic()
+        seen = -self.policy.heartbeat_s
         while not self._ended.is_set():
-            self._look.wait(self.policy.watch_s)
+            if time.monotonic() - seen >= self.policy.heartbeat_s:
+                seen = time.monotonic()
+                self._register()
+            self._look.wait(min(self.policy.watch_s, self.policy.heartbeat_s))
             self._look.clear()
             works = self._held_works()
             moment = time.monotonic()
@@ -280,6 +318,33 @@ class Runner:
             for held, work in works.items():
                 if held not in kept:
                     work.stop.set()
+
+    def _register(self) -> None:
+        """Say that we live, and hear whether we shall drain. A process that does no steps isn't a worker."""
+        if not self._slots:
+            self._seen_at = time.monotonic()
+            return
+        about = WorkerSeen(
+            id=self.worker_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            slots=self._slots,
+            queues=self.policy.queues or (),
+            version=__version__,
+            engine=self.policy.engine,
+        )
+        try:
+            known = self.store.see_worker(about)
+        except DatabaseUnavailable as error:
+            log.warning("heartbeat failed", detail=error.detail)
+            return
+        except Exception:  # the leases must be kept whatever is wrong with the register
+            log.exception("heartbeat failed unexpectedly")
+            return
+        self._seen_at = time.monotonic()
+        if known.draining_at is not None and not self._draining.is_set():
+            log.info("draining, as somebody asked", worker=self.worker_id)
+            self.drain()
 
 
 def clear_dead_scratch(scratch: Path) -> None:
@@ -352,7 +417,7 @@ class StepWork:
         meta: Json | None = None,
         primary: bool = False,
     ) -> NewArtifact:
-        self._check()
+        self._check_held()
         key = output_key(self.claim, name)
         sha256 = _sha256(path)
         size_bytes = path.stat().st_size
@@ -374,6 +439,15 @@ class StepWork:
         for key in self._published:
             with suppress(StorageProblem):
                 self._runner.objects.delete(key)
+
+    def _check_held(self) -> None:
+        """Raises Stopped when the step isn't ours any more: a worker that was frozen must store nothing."""
+        self._check()
+        held = Held(self.claim.step.id, self.claim.attempt)
+        with suppress(DatabaseUnavailable):  # then the closing write will tell
+            if held not in self._runner.store.still_held([held]):
+                self.stop.set()
+        self._check()
 
     def _check(self) -> None:
         if self.stop.is_set():

@@ -388,7 +388,7 @@ class Service:
             opening = self._opening(job, video.source)
         retried = self.store.apply(job_id, Event.RETRY, run=job.run, opening=opening)
         self.advance(retried)
-        self.dispatcher.ring(max(1, retried.steps_planned - retried.steps_done))
+        self.dispatcher.ring(max(1, retried.steps_planned - retried.steps_done), job_id=job_id)
         return self.store.job(job_id)
 
     def advance(self, job: Job) -> None:
@@ -420,7 +420,7 @@ class Service:
             if opened is None:
                 return
             if opening.specs:
-                self.dispatcher.ring(len(opening.specs))
+                self.dispatcher.ring(len(opening.specs), job_id=job.id)
                 return
             job = opened  # an empty stage: go on to the next
 
@@ -501,7 +501,7 @@ class Service:
 
     def _begin(self, job: Job, opening: Opening) -> None:
         if opening.specs:
-            self.dispatcher.ring(len(opening.specs))
+            self.dispatcher.ring(len(opening.specs), job_id=job.id)
         else:
             self.advance(job)
 

@@ -18,6 +18,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.sweeper")
 
 LEASE = "sweeper"
 PURGE_EVERY_S = 3600.0
+WORKERS_KEPT_S = 86_400.0  #: killed workers are listed for so long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class SweepPolicy:
 
     sweep_s: float = 5.0
     ring_again_s: float = 30.0
-    rings: int = 8  #: at most so many steps are rung for in one sweep: 2 × free slots
+    silent_s: float = 60.0  #: a worker that wasn't heard of for so long isn't counted on
     max_crashes: int = 3
     incoming_s: float = 2 * 86_400.0  #: age at which what broken uploads left is removed; more than an upload's life
 
@@ -86,9 +87,9 @@ class Sweeper:
             log.warning("lease lost", step=held.step_id, attempt=held.attempt)
         for job in self.store.stalled():
             self.advance(job)
-        rung = self.store.to_ring(self.policy.rings, again_after_s=self.policy.ring_again_s)
-        if rung:
-            self.dispatcher.ring(len(rung))
+        if slots := self._slots():
+            for step in self.store.to_ring(2 * slots, again_after_s=self.policy.ring_again_s):
+                self.dispatcher.ring(job_id=step.job_id)
         for job in self.store.expire_uploads():
             log.info("upload expired", job_id=job.id)
         for video in self.store.left_multiparts():
@@ -99,7 +100,13 @@ class Sweeper:
         if time.monotonic() - self._purged_at > PURGE_EVERY_S:
             self._purged_at = time.monotonic()
             self.access.purge_requests()
+            self.store.forget_silent_workers(WORKERS_KEPT_S)
             self.objects.purge_incoming(self.policy.incoming_s)
+
+    def _slots(self) -> int:
+        """How many steps can run at a time now. Without any worker, rings would only pile up at the broker."""
+        working = [w for w in self.store.workers() if w.draining_at is None and w.silent_s < self.policy.silent_s]
+        return sum(worker.slots for worker in working)
 
     def sweep_outputs(self, job: Job) -> None:
         """Delete stored outputs of an ended job that no artifact names: leftovers of attempts that were lost."""

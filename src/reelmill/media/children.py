@@ -21,6 +21,7 @@ from typing import IO
 from reelmill.errors import DeadlineExceeded, ResourceLimit, Stopped, ToolMissing
 
 POLL_S = 0.1  #: seconds after which a stop is seen
+LOOK_S = 0.5  #: seconds between two looks at its memory
 TERM_S = 3.0  #: seconds between SIGTERM and SIGKILL
 TAIL_BYTES = 16 << 10  #: of stderr that are kept
 NOT_STARTED = 127  #: launch.py's own exit status
@@ -35,6 +36,7 @@ class Limits:
     cpu_s: int = 4 * 3600  #: processor seconds, all threads together; 0 = no limit
     file_size_bytes: int = 64 << 30  #: of any file that it writes; 0 = no limit
     memory_bytes: int | None = None  #: address space; None for ffmpeg, whose threads reserve far more than they use
+    resident_bytes: int = 0  #: memory that it really holds, looked at twice a second; 0 = no limit
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class _TooLong(Exception):
     """The deadline has passed."""
 
 
+class _TooLarge(Exception):
+    """The child holds more memory than it may; bytes."""
+
+
 def supervise(
     argv: Sequence[str],
     *,
@@ -63,7 +69,8 @@ def supervise(
 
     argv[0] is an absolute path. The child has its own session, an almost empty environment and no standard input.
     Whatever is raised, on_output's own errors too, the child's whole process group is gone before.
-    Raises Stopped (the event was set), DeadlineExceeded, ResourceLimit (processor time, file size), ToolMissing.
+    Raises Stopped (the event was set), DeadlineExceeded, ResourceLimit (processor time, file size, memory),
+    ToolMissing.
     """
     started = time.monotonic()
     try:
@@ -81,10 +88,15 @@ def supervise(
         raise ToolMissing(f"A child process can't be started: {problem}.") from problem
     tail = bytearray()
     try:
-        _follow(child, tail, started + limits.deadline_s, stop, on_output)
+        _follow(child, tail, started + limits.deadline_s, limits.resident_bytes, stop, on_output)
     except _TooLong:
         _end_group(child, started)
         raise DeadlineExceeded(f"{Path(argv[0]).name} didn't end within {limits.deadline_s:g} s.") from None
+    except _TooLarge as problem:
+        _end_group(child, started)
+        used = f"{problem.args[0] >> 20} MiB of memory; {limits.resident_bytes >> 20} are allowed"
+        told = tail.decode("utf-8", "replace")
+        raise ResourceLimit(f"{Path(argv[0]).name} held {used}.", stderr=told) from None
     except BaseException:
         _end_group(child, started)
         raise
@@ -118,10 +130,12 @@ def _follow(
     child: subprocess.Popen[bytes],
     tail: bytearray,
     deadline: float,
+    resident_bytes: int,
     stop: threading.Event | None,
     on_output: Callable[[bytes], None],
 ) -> None:
     """Read both pipes until they are closed and the child has ended."""
+    look_at = time.monotonic() + LOOK_S
 
     def keep(piece: bytes) -> None:
         tail.extend(piece)
@@ -138,6 +152,10 @@ def _follow(
                 raise Stopped
             if time.monotonic() > deadline:
                 raise _TooLong
+            if resident_bytes and time.monotonic() > look_at:
+                look_at = time.monotonic() + LOOK_S
+                if (held := resident(child.pid)) > resident_bytes:
+                    raise _TooLarge(held)
             if ready.get_map():
                 _read(ready)
             else:
@@ -158,6 +176,15 @@ def _read(ready: selectors.BaseSelector, wait_s: float = POLL_S) -> bool:
         else:
             ready.unregister(pipe)
     return bool(events)
+
+
+def resident(pid: int) -> int:
+    """Return how many bytes of memory a process holds; 0 where the system doesn't tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _is_dead(pid: int) -> bool:

@@ -17,6 +17,7 @@ class Toolbox:
     ffmpeg: Path
     threads: int = 1  #: encoder threads of one step, ≥ 1; different threads give different bytes
     step_deadline_s: float = 6 * 3600.0
+    memory_bytes: int = 0  #: that a media process may hold; 0 = no limit
 
 
 def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from reelmill.errors import CursorInvalid
 from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video
+from reelmill.jobs.model import ApiKey, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video, Worker
 
 Row = RowMapping | Mapping[str, Any]
 M = TypeVar("M")
@@ -69,6 +69,11 @@ def to_key(row: Row) -> ApiKey:
 
 def to_audit(row: Row) -> AuditEntry:
     return _only(AuditEntry, row)
+
+
+def to_worker(row: Row, asked_at: datetime) -> Worker:
+    silent_s = max(0.0, (asked_at - row["seen_at"]).total_seconds())
+    return _only(Worker, row, queues=tuple(row["queues"]), silent_s=silent_s)
 
 
 def write_cursor(created_at: datetime, row_id: str) -> str:

@@ -228,6 +228,21 @@ leases = sa.Table(
     sa.Column("until", Stamp, nullable=False),
 )
 
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("queues", Json, nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("engine", sa.String(16), nullable=False),
+    sa.Column("started_at", Stamp, nullable=False),
+    sa.Column("seen_at", Stamp, nullable=False),
+    sa.Column("draining_at", Stamp),
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,

@@ -33,6 +33,7 @@ from reelmill.stores import moves, rows
 from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
+from reelmill.stores.workers import SqlWorkers
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
 ADD_VIDEO = (  # built once: to build it each time would cost as much as to run it
@@ -51,7 +52,7 @@ def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStor
     return SqlStore(open_engine(url), on_commit)
 
 
-class SqlStore(SqlReads):
+class SqlStore(SqlReads, SqlWorkers):
     """JobStore on SQLAlchemy Core."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:

@@ -269,7 +269,7 @@ class Clips:
         return hardware_encoder(self.tools.ffmpeg, video.codec, ten_bits=source.video.hdr and video.hdr == "keep")
 
     def _limits(self) -> Limits:
-        return Limits(deadline_s=self.tools.step_deadline_s)
+        return Limits(deadline_s=self.tools.step_deadline_s, resident_bytes=self.tools.memory_bytes)
 
 
 NOT_LOOK = {"strategy", "text", "texts"}
