@@ -1,12 +1,19 @@
-"""Logs: structlog, one line an event; JSON for machines, text for people. Nothing secret is ever handed to it."""
+"""Logs: structlog, one line an event; JSON for machines, text for people. Each line is scrubbed of secrets.
+
+A line carries what is known where it is written: `correlation_id` and `trace_id` of the request, `user_id`, `tenant`,
+`video_id`, `job_id`, `step`, `attempt`; and `seconds` where something ended.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal, TextIO
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
 
 import structlog
+
+from reelmill.scrub import scrub
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -16,10 +23,11 @@ def configure(
     format: Literal["auto", "text", "json"] = "auto",
     *,
     stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
 ) -> None:
     """Send all logs, also those of libraries, to `stream` (standard error by default).
 
-    format: `auto` is text on a terminal, else JSON.
+    format: `auto` is text on a terminal, else JSON. secrets: that are in use, in any form (`Settings.secrets`).
     """
     out = stream or sys.stderr
     as_text = format == "text" or (format == "auto" and out.isatty())
@@ -39,11 +47,16 @@ def configure(
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    known = tuple(secrets)
+
+    def clean(_: structlog.typing.WrappedLogger, __: str, line: Any) -> str:
+        return scrub(line, known)  # the renderer before it has made a text of the event
+
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, clean],
         )
     )
     root = logging.getLogger()
@@ -54,7 +67,20 @@ def configure(
         logging.getLogger(name).propagate = True
     # Its lines hold query strings, and those hold signatures; ours (reelmill.access) don't.
     logging.getLogger("uvicorn.access").disabled = True
-    for name in ("alembic", "boto3", "botocore", "httpx2", "httpcore2", "multipart", "PIL", "urllib3"):
+    for name in (
+        "alembic",
+        "asyncio",
+        "boto3",
+        "botocore",
+        "httpx2",
+        "httpcore2",
+        "multipart",
+        "opentelemetry",
+        "PIL",
+        "requests",
+        "s3transfer",
+        "urllib3",
+    ):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
     structlog.configure(
         processors=[

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, metrics, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
@@ -62,6 +62,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     api.state.platform = app
+    app.tell_platform()
     api.state.signin = signin
     api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
@@ -77,6 +78,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         access.router,
         audit.router,
         health.router,
+        metrics.router,
         aliases.router,
     ):
         api.include_router(routes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from reelmill.jobs.model import (
     Caller,
     Capabilities,
     Claim,
+    Figures,
     Job,
     JobEvent,
     Json,
@@ -75,6 +77,7 @@ class NewJob:
     stages: tuple[Stage, ...]
     priority: int = 0
     correlation_id: str | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +326,13 @@ class JobStore(Protocol):
         """Return how many queued jobs are claimed before this one; None when it isn't queued."""
         ...
 
+    def figures(self, *, stuck_after_s: float) -> Figures:
+        """Return how things stand, of all tenants. Asked every few seconds: it must be cheap with a million jobs.
+
+        stuck_after_s: age from which an upload that wasn't completed counts as stuck.
+        """
+        ...
+
 
 class AccessStore(Protocol):
     """API keys, the audit log and idempotent requests, in the same database."""
@@ -504,6 +514,49 @@ class ObjectStore(Protocol):
     def purge_incoming(self, older_than_s: float = 86400.0) -> int:
         """Remove what broken uploads have left behind, and return how many there were."""
         ...
+
+
+# ── Observer ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Observer(Protocol):
+    """Is told what happens: counts, measures and traces it. Decides nothing and never raises.
+
+    Names and labels are those of `observe/metrics.py`, without `reelmill_` and unit; a label takes few values,
+    never an id or a tenant.
+    """
+
+    def count(self, name: str, amount: float = 1.0, /, **labels: str) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        """Note one value of a distribution: seconds or bytes."""
+        ...
+
+    def span(
+        self, name: str, /, *, trace_context: str | None = None, **attributes: str | int
+    ) -> AbstractContextManager[None]:
+        """Trace what happens within, as a part of `trace_context` (W3C `traceparent`), else of the span around it."""
+        ...
+
+
+class Unobserved:
+    """The observer that doesn't look."""
+
+    def count(self, _name: str, _amount: float = 1.0, /, **_labels: str) -> None:
+        pass
+
+    def observe(self, _name: str, _value: float, /, **_labels: str) -> None:
+        pass
+
+    def span(
+        self, _name: str, /, *, trace_context: str | None = None, **_attributes: str | int  # noqa: ARG002
+    ) -> AbstractContextManager[None]:  # fmt: skip
+        return nullcontext()
+
+
+UNOBSERVED = Unobserved()
 
 
 # ── Dispatcher ────────────────────────────────────────────────────────────────────────────────
