@@ -15,6 +15,11 @@ import structlog
 
 from reelmill.scrub import scrub
 
+#: What a line begins with, so that a person finds it; the rest follows as it was told.
+FIRST = (
+    "timestamp", "level", "logger", "event", "job_id", "step", "attempt", "video_id", "user_id", "tenant",
+    "correlation_id", "trace_id",
+)  # fmt: skip
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -42,7 +47,9 @@ def configure(
         [
             _one_line,
             # Plain: a traceback with local variables would print keys and signed URLs.
-            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+            ),
         ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -56,7 +63,7 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering, clean],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _ordered, *rendering, clean],
         )
     )
     root = logging.getLogger()
@@ -92,6 +99,12 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _ordered(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {name: event[name] for name in FIRST if name in event} | dict(event)
 
 
 def _one_line(

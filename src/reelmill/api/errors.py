@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -35,7 +36,7 @@ from reelmill.errors import (
     catalogue,
 )
 from reelmill.observe.observer import PlatformObserver
-from reelmill.observe.tracing import valid
+from reelmill.observe.tracing import NoSpan, Span, valid
 from reelmill.schemas import ErrorReply, Problem
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
@@ -179,7 +180,7 @@ class Envelope:
         with (
             structlog.contextvars.bound_contextvars(correlation_id=correlation_id),
             observer.metrics.requests.track_inprogress(),
-            observer.spanned(scope["method"], trace_context=given_trace, kind="server") as span,
+            _spanned(observer, scope, given_trace) as span,
         ):
             request.state.trace_context = observer.traces.context() or given_trace
             try:
@@ -208,6 +209,12 @@ class Envelope:
                     status=status,
                     seconds=round(seconds, 4),
                 )
+
+
+def _spanned(observer: PlatformObserver, scope: Scope, trace_context: str | None) -> AbstractContextManager[Span]:
+    if scope["path"] in QUIET:
+        return nullcontext(NoSpan())
+    return observer.spanned(scope["method"], trace_context=trace_context, kind="server")
 
 
 def _headers(error: ReelmillError) -> dict[str, str]:

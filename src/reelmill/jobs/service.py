@@ -256,8 +256,10 @@ class Service:
         """Count, measure and log what comes of verifying an upload."""
         began = time.monotonic()
         result = "verified"
+        ids = {"video_id": video.id, "job_id": job.id if job else None}
         try:
-            yield
+            with structlog.contextvars.bound_contextvars(**ids):
+                yield
             self.observer.observe("upload_bytes", video.size_bytes)
         except Exception as error:
             result = getattr(error, "code", InternalError.code)
@@ -265,9 +267,9 @@ class Service:
         finally:
             seconds = time.monotonic() - began
             self.observer.observe("upload_verification_seconds", seconds, result=result)
-            told = {"video_id": video.id, "job_id": job.id if job else None, "size_bytes": video.size_bytes}
             line = log.info if result == "verified" else log.warning
-            line("upload verification ended", **told, result=result, seconds=round(seconds, 3))
+            told = {"size_bytes": video.size_bytes, "result": result, "seconds": round(seconds, 3)}
+            line("upload verification ended", **ids, **told)
 
     def _own(self, caller: Caller, video_id: str) -> tuple[Video, Job | None]:
         """Return a video and its driver. Raises NotFound, the same for another tenant's as for an unknown one."""
