@@ -104,7 +104,8 @@ def configure(
 def _ordered(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return {name: event[name] for name in FIRST if name in event} | dict(event)
+    told = {name: value for name, value in event.items() if value is not None}
+    return {name: told[name] for name in FIRST if name in told} | told
 
 
 def _one_line(

@@ -36,7 +36,7 @@ from reelmill.errors import (
     catalogue,
 )
 from reelmill.observe.observer import PlatformObserver
-from reelmill.observe.tracing import NoSpan, Span, valid
+from reelmill.observe.tracing import NamedSpan, NoSpan, valid
 from reelmill.schemas import ErrorReply, Problem
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
@@ -211,10 +211,10 @@ class Envelope:
                 )
 
 
-def _spanned(observer: PlatformObserver, scope: Scope, trace_context: str | None) -> AbstractContextManager[Span]:
+def _spanned(observer: PlatformObserver, scope: Scope, trace_context: str | None) -> AbstractContextManager[NamedSpan]:
     if scope["path"] in QUIET:
         return nullcontext(NoSpan())
-    return observer.spanned(scope["method"], trace_context=trace_context, kind="server")
+    return observer.span(scope["method"], trace_context=trace_context, kind="server")
 
 
 def _headers(error: ReelmillError) -> dict[str, str]:

@@ -519,11 +519,19 @@ class ObjectStore(Protocol):
 # ── Observer ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Observer(Protocol):
-    """Is told what happens: counts, measures and traces it. Decides nothing and never raises.
+class Span(Protocol):
+    """What is being traced."""
 
-    Names and labels are those of `observe/metrics.py`, without `reelmill_` and unit; a label takes few values,
-    never an id or a tenant.
+    def tell(self, **attributes: str | int) -> None:
+        """Add what became known in the meantime; an attribute `error` marks it as failed."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens: counts, measures and traces it, and decides nothing.
+
+    Names and labels are those that `observe/metrics.py` declares (any other is a defect, and raises); a label takes
+    few values, never an id or a tenant.
     """
 
     def count(self, name: str, amount: float = 1.0, /, **labels: str) -> None:
@@ -536,13 +544,13 @@ class Observer(Protocol):
 
     def span(
         self, name: str, /, *, trace_context: str | None = None, **attributes: str | int
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Span]:
         """Trace what happens within, as a part of `trace_context` (W3C `traceparent`), else of the span around it."""
         ...
 
 
 class Unobserved:
-    """The observer that doesn't look."""
+    """The observer that doesn't look, and its span."""
 
     def count(self, _name: str, _amount: float = 1.0, /, **_labels: str) -> None:
         pass
@@ -552,8 +560,11 @@ class Unobserved:
 
     def span(
         self, _name: str, /, *, trace_context: str | None = None, **_attributes: str | int  # noqa: ARG002
-    ) -> AbstractContextManager[None]:  # fmt: skip
-        return nullcontext()
+    ) -> AbstractContextManager[Span]:  # fmt: skip
+        return nullcontext(self)
+
+    def tell(self, **_attributes: str | int) -> None:
+        pass
 
 
 UNOBSERVED = Unobserved()

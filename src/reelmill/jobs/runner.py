@@ -50,6 +50,9 @@ from reelmill.jobs.ports import (
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.runner")
 
 
+UNTROUBLED = {StepEvent.FINISH, StepEvent.RELEASE}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkPolicy:
     """How steps are held and tried again; seconds."""
@@ -197,7 +200,7 @@ class Runner:
         ), self.observer.span(
             f"step {claim.job.pipeline}/{claim.step.kind}", trace_context=claim.job.trace_context, kind="consumer",
             job_id=claim.job.id, step=claim.step.id, attempt=claim.attempt,
-        ):  # fmt: skip
+        ) as span:  # fmt: skip
             self._tell_claim(claim)
             work = StepWork(self, claim, self._scratch / uuid.uuid4().hex)
             with self._works_guard:
@@ -215,6 +218,7 @@ class Runner:
                 seconds = time.monotonic() - began
                 kind, pipeline = claim.step.kind, claim.job.pipeline
                 self.observer.observe("step_seconds", seconds, pipeline=pipeline, kind=kind, outcome=became)
+                span.tell(outcome=became, **({} if became in UNTROUBLED else {"error": became}))
                 log.info("step ended", kind=kind, outcome=became, seconds=round(seconds, 3))
 
     def _tell_claim(self, claim: Claim) -> None:
@@ -374,6 +378,7 @@ class StepWork:
             try:
                 self._runner.store.report(self.claim, fraction, message)
             except StaleAttempt:
+                self._runner.observer.count("stale_writes")
                 self.stop.set()
                 self._check()
 

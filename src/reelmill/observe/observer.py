@@ -9,7 +9,7 @@ import structlog
 
 from reelmill.media.children import Ran, told_of_runs
 from reelmill.observe.metrics import Metrics
-from reelmill.observe.tracing import NoTraces, Span, Traces, trace_id, valid
+from reelmill.observe.tracing import NamedSpan, NoTraces, Traces, trace_id, valid
 
 
 class PlatformObserver:
@@ -22,13 +22,8 @@ class PlatformObserver:
         self.observe = metrics.observe
 
     @contextmanager
-    def span(self, name: str, /, *, trace_context: str | None = None, **attributes: str | int) -> Iterator[None]:
-        with self.spanned(name, trace_context=trace_context, **attributes):
-            yield
-
-    @contextmanager
-    def spanned(self, name: str, /, *, trace_context: str | None = None, **attributes: str | int) -> Iterator[Span]:
-        """Like `span`, and give what is traced. Media programs that run within are noted, log lines get `trace_id`."""
+    def span(self, name: str, /, *, trace_context: str | None = None, **attributes: str | int) -> Iterator[NamedSpan]:
+        """Trace what happens within; media programs that run in it are noted, and lines of the log get `trace_id`."""
         given = valid(trace_context)
         with self.traces.span(name, trace_context=given, **attributes) as span:
             noted = told_of_runs.set(self._note)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reelmill import __version__
 from reelmill.errors import SettingInvalid
+from reelmill.jobs.ports import Span
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -31,12 +32,8 @@ def trace_id(trace_context: str | None) -> str | None:
     return found[1] if found else None
 
 
-class Span(Protocol):
-    """What is traced just now."""
-
-    def tell(self, **attributes: str | int) -> None:
-        """Add what became known in the meantime; an attribute `error` marks it as failed."""
-        ...
+class NamedSpan(Span, Protocol):
+    """A span whose name may become known later."""
 
     def name(self, name: str) -> None: ...
 
@@ -62,7 +59,7 @@ class NoTraces:
         *,
         trace_context: str | None = None,  # noqa: ARG002
         **_attributes: str | int,
-    ) -> Iterator[Span]:
+    ) -> Iterator[NamedSpan]:
         yield NoSpan()
 
     def context(self) -> str | None:
@@ -98,7 +95,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("reelmill", __version__)
 
     @contextmanager
-    def span(self, name: str, /, *, trace_context: str | None = None, **attributes: str | int) -> Iterator[Span]:
+    def span(self, name: str, /, *, trace_context: str | None = None, **attributes: str | int) -> Iterator[NamedSpan]:
         from opentelemetry.trace import SpanKind
 
         kind = SpanKind[str(attributes.pop("kind", "internal")).upper()]
