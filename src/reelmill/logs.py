@@ -20,6 +20,7 @@ FIRST = (
     "timestamp", "level", "logger", "event", "job_id", "step", "attempt", "video_id", "user_id", "tenant",
     "correlation_id", "trace_id",
 )  # fmt: skip
+OF_PROGRAMS = ("program", "line", "result", "seconds", "cpu_s")  #: what `media` tells through the standard library
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -62,7 +63,7 @@ def configure(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(OF_PROGRAMS)],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _ordered, *rendering, clean],
         )
     )

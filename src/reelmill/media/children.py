@@ -6,6 +6,7 @@ Every program that touches media is started here: `ffmpeg.run` and `probe.probe`
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
 import signal
@@ -19,12 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import structlog
-
 from reelmill.errors import DeadlineExceeded, ReelmillError, ResourceLimit, Stopped, ToolMissing
 from reelmill.scrub import scrub
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.media")
+log = logging.getLogger("reelmill.media")  # a library says nothing where nobody has asked for logs
 
 POLL_S = 0.1  #: seconds after which a stop is seen
 TERM_S = 3.0  #: seconds between SIGTERM and SIGKILL
@@ -88,21 +87,22 @@ def supervise(
     """
     began_ns, started = time.time_ns(), time.monotonic()
     program = _program(argv)
-    log.debug("program started", program=program)
+    log.debug("program started", extra={"program": program})
     result, cpu_s = "failed", 0.0
     try:
         ended = _supervise(argv, scratch=scratch, limits=limits, stop=stop, on_output=on_output)
         result = "ok" if ended.status == 0 else "failed" if ended.status > 0 else "killed"
         cpu_s = ended.cpu_s
         for line in ended.stderr_tail.splitlines():
-            log.debug("program said", program=program, line=line)
+            log.debug("program said", extra={"program": program, "line": line})
         return ended
     except ReelmillError as problem:
         result = problem.code
         raise
     finally:
         wall_s = time.monotonic() - started
-        log.debug("program ended", program=program, result=result, seconds=round(wall_s, 3), cpu_s=round(cpu_s, 3))
+        told = {"program": program, "result": result, "seconds": round(wall_s, 3), "cpu_s": round(cpu_s, 3)}
+        log.debug("program ended", extra=told)
         if (tell := told_of_runs.get()) is not None:
             tell(Ran(program, result, began_ns, wall_s, cpu_s))
 
