@@ -99,7 +99,7 @@ chaos: samples  ## kill servers and workers at random moments; LONG=1 for the lo
 	@$(BIN)/python -m pytest tests/chaos $(MARKS) $(if $(LONG),--timeout 0) $(ARGS)
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra postgres --extra s3 --extra celery --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions

@@ -140,12 +140,45 @@ def hostile() -> str:
     )
 
 
+def metrics() -> str:
+    """Every metric."""
+    from reelmill.jobs.model import Figures, Waiting
+    from reelmill.observe.metrics import COUNTERS, HISTOGRAMS, Metrics, PlatformFigures, ProcessFigures
+
+    def named(labels: Iterable[str]) -> str:
+        return " ".join(f"`{label}`" for label in labels)
+
+    counted = [(f"`reelmill_{name}_total`", named(one.labels), one.about) for name, one in sorted(COUNTERS.items())]
+    measured = [(f"`reelmill_{name}`", named(one.labels), one.about) for name, one in sorted(HISTOGRAMS.items())]
+    nothing = Figures(jobs={}, ready={}, running={}, uploads=Waiting(), uploads_stuck=0)
+    own = Metrics()
+    own.watch(ProcessFigures({}, lambda: (0, 0)))
+    standing = {family.name: family for family in PlatformFigures(lambda: nothing).collect()}
+    of_process = {one.name: one for one in own.registry.collect() if one.type == "gauge" and "reelmill_" in one.name}
+    rows = [
+        (f"`{name}`", named(getattr(one, "_labelnames", ("version",) if name == "reelmill_info" else ())), where)
+        for families, told in ((standing, "of the platform: "), (of_process, ""))
+        for name, one in families.items()
+        for where in [told + one.documentation]
+    ]
+    heading = ("metric", "labels", "what")
+    return page(
+        "Metrics",
+        "What `/metrics` tells; [Watch Reelmill](../how-to/watch.md) says how to read it. Counters and histograms are "
+        "each process's own: add them up. Gauges *of the platform* are told alike by every process with the API: take "
+        "one of them (`max`). The usual `process_…` and `python_…` metrics are there, too.",
+        f"## Counters\n\n{table(heading, counted)}\n\n## Histograms\n\n{table(heading, measured)}\n\n"
+        f"## Gauges\n\n{table(heading, rows)}",
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "settings.md": settings,
     "pipelines.md": pipelines,
     "cli.md": cli,
     "http.md": http,
+    "metrics.md": metrics,
     "hostile-files.md": hostile,
 }
 

@@ -1,13 +1,26 @@
-"""Logs: structlog, one line an event; JSON for machines, text for people. Nothing secret is ever handed to it."""
+"""Logs: structlog, one line an event; JSON for machines, text for people. Each line is scrubbed of secrets.
+
+A line carries what is known where it is written: `correlation_id` and `trace_id` of the request, `user_id`, `tenant`,
+`video_id`, `job_id`, `step`, `attempt`; and `seconds` where something ended.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal, TextIO
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
 
 import structlog
 
+from reelmill.scrub import scrub
+
+#: What a line begins with, so that a person finds it; the rest follows as it was told.
+FIRST = (
+    "job_id", "timestamp", "level", "logger", "event", "step", "attempt", "video_id", "user_id", "tenant",
+    "correlation_id", "trace_id",
+)  # fmt: skip
+OF_PROGRAMS = ("program", "line", "result", "seconds", "cpu_s")  #: what `media` tells through the standard library
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -16,10 +29,11 @@ def configure(
     format: Literal["auto", "text", "json"] = "auto",
     *,
     stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
 ) -> None:
     """Send all logs, also those of libraries, to `stream` (standard error by default).
 
-    format: `auto` is text on a terminal, else JSON.
+    format: `auto` is text on a terminal, else JSON. secrets: that are in use, in any form (`Settings.secrets`).
     """
     out = stream or sys.stderr
     as_text = format == "text" or (format == "auto" and out.isatty())
@@ -35,17 +49,22 @@ def configure(
             _one_line,
             # Plain: a traceback with local variables would print keys and signed URLs.
             structlog.dev.ConsoleRenderer(
-                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+                colors=out.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
             ),
         ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    known = tuple(secrets)
+
+    def clean(_: structlog.typing.WrappedLogger, __: str, line: Any) -> str:
+        return scrub(line, known)  # the renderer before it has made a text of the event
+
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _job_first, *rendering],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(OF_PROGRAMS)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _ordered, *rendering, clean],
         )
     )
     root = logging.getLogger()
@@ -59,6 +78,7 @@ def configure(
     for name in (
         "alembic",
         "amqp",
+        "asyncio",
         "boto3",
         "botocore",
         "celery",
@@ -66,7 +86,10 @@ def configure(
         "httpcore2",
         "kombu",
         "multipart",
+        "opentelemetry",
         "PIL",
+        "requests",
+        "s3transfer",
         "urllib3",
     ):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
@@ -82,11 +105,11 @@ def configure(
     )
 
 
-def _job_first(
+def _ordered(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Begin each line with the job that it is about."""
-    return {"job_id": event.pop("job_id"), **event} if "job_id" in event else event
+    told = {name: value for name, value in event.items() if value is not None}
+    return {name: told[name] for name in FIRST if name in told} | told
 
 
 def _one_line(

@@ -7,8 +7,9 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reelmill.errors import SettingInvalid
@@ -32,7 +33,7 @@ def _names(text: str) -> str:
 class Settings(BaseSettings):
     """One frozen value. A bad one fails at start, naming the variable and a good value."""
 
-    model_config = SettingsConfigDict(env_prefix="REELMILL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="REELMILL_", frozen=True, extra="ignore", populate_by_name=True)
 
     data: Path = Field(Path("reelmill-data"), description="Folder of the embedded server: database, objects, scratch.")
     database_url: str | None = Field(
@@ -125,6 +126,24 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
 
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Opens `/metrics` by `Authorization: Bearer TOKEN`; a key of the tenant `default` with the scope "
+        "`admin` does, too.",
+    )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port on which metrics and health are served without a key. Default: on none."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics port; let only Prometheus reach it.")
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("REELMILL_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        pattern=r"^https?://[^/]+(/.*)?$",
+        description="Collector that takes traces by OTLP over HTTP, e.g. `http://127.0.0.1:4318`; needs "
+        "`reelmill[otel]`. `OTEL_EXPORTER_OTLP_ENDPOINT` does, too. Default: no traces.",
+    )
+
     @property
     def database(self) -> str:
         """The database's URL, with its default filled in."""
@@ -141,6 +160,15 @@ class Settings(BaseSettings):
         return tuple(filter(None, self.queues.split(","))) or None
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen in a log, wherever it is said: passwords in URLs, and secret settings."""
+        values = [value for _, value in self]
+        hidden = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        passwords = [urlsplit(value).password for value in values if isinstance(value, str) and "://" in value]
+        spelled = [text for word in passwords if word for text in (word, unquote(word))]
+        return tuple(dict.fromkeys([*hidden, *spelled]))
+
+    @property
     def embedded(self) -> bool:
         """Whether this process owns its database alone."""
         return self.database.startswith("sqlite:")
@@ -155,5 +183,6 @@ def read_settings(**given: Any) -> Settings:
         name = str(first["loc"][0])
         field = Settings.model_fields.get(name)
         hint = f" {field.description}" if field and field.description else ""
-        shown = first.get("input")
-        raise SettingInvalid(f"REELMILL_{name.upper()}={shown!r}: {first['msg']}.{hint}") from error
+        shown = "***" if name.endswith("_token") else repr(first.get("input"))
+        variable = name if name.isupper() else f"REELMILL_{name.upper()}"
+        raise SettingInvalid(f"{variable}={shown}: {first['msg']}.{hint}") from error

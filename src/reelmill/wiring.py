@@ -27,6 +27,11 @@ from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
+from reelmill.observe.metrics import STUCK_AFTER_S, Metrics, PlatformFigures, ProcessFigures
+from reelmill.observe.observer import PlatformObserver
+from reelmill.observe.server import MetricsServer
+from reelmill.observe.storage import observed
+from reelmill.observe.tracing import NoTraces, Traces
 from reelmill.pipelines.base import Toolbox
 from reelmill.settings import Settings
 from reelmill.stores import migrate
@@ -51,6 +56,8 @@ class App:
     runner: Runner
     sweeper: Sweeper
     feed: Feed
+    observer: PlatformObserver
+    metrics_server: MetricsServer | None
     lock: DataLock | None
 
     def start(self, *, streams: bool = True) -> None:
@@ -68,6 +75,8 @@ class App:
         else:
             clear_dead_scratch(self.settings.data / "scratch")  # their steps come back by their leases
         tell_missing(self.objects)
+        if self.metrics_server is not None:
+            self.metrics_server.start()
         if streams:
             self.feed.start()
         self.sweeper.start()
@@ -79,9 +88,21 @@ class App:
         self.sweeper.stop()
         self.feed.stop()
         self.dispatcher.close()
+        if self.metrics_server is not None:
+            self.metrics_server.stop()
+        self.observer.traces.stop()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
+
+    def dead(self) -> list[str]:
+        """Return the names of the parts that aren't at their work; none while all is well."""
+        parts: dict[str, Runner | Sweeper | Feed] = {"workers": self.runner, "sweeper": self.sweeper, "feed": self.feed}
+        return [name for name, part in parts.items() if not part.alive()]
+
+    def tell_platform(self) -> None:
+        """Let the metrics tell of the whole platform, too; for processes that serve the API, or all would."""
+        self.observer.metrics.watch(PlatformFigures(lambda: self.store.figures(stuck_after_s=STUCK_AFTER_S)))
 
     def __enter__(self) -> App:
         self.start()
@@ -101,7 +122,9 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     lock = DataLock(settings.data / "lock") if settings.embedded else None
     _bring_up_to_date(settings, lock)
     pipelines = load_pipelines(toolbox(settings))
-    objects = open_objects(settings, base_url)
+    observer = PlatformObserver(Metrics(), open_traces(settings))
+    objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
+    watched = observed(objects, observer)
     dispatcher = open_dispatcher(settings)
     store = open_store(settings.database)
     access = SqlAccess(store.engine)
@@ -109,10 +132,11 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     store.on_commit = feed.wake
     service = Service(
         store=store,
-        objects=objects,
+        objects=watched,
         pipelines=pipelines,
         dispatcher=dispatcher,
-        probe=_prober(settings),
+        probe=_prober(settings, observer),
+        observer=observer,
         policy=Policy(
             max_steps=settings.max_steps,
             upload_ttl_s=settings.upload_ttl_s,
@@ -124,7 +148,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     )
     runner = Runner(
         store=store,
-        objects=objects,
+        objects=watched,
         pipelines=pipelines,
         dispatcher=dispatcher,
         advance=service.advance,
@@ -141,12 +165,14 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             engine="celery" if settings.broker_url else "embedded" if settings.embedded else "claims",
         ),
         scratch=settings.data / "scratch",
+        observer=observer,
     )
+    observer.metrics.watch(ProcessFigures(folders(settings), lambda: (runner.slots, runner.busy())))
     service.on_cancel = runner.look
     sweeper = Sweeper(
         store=store,
         access=access,
-        objects=objects,
+        objects=watched,
         dispatcher=dispatcher,
         advance=service.advance,
         drop_parts=service.parts.drop,
@@ -157,8 +183,9 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             silent_s=max(settings.lease_s, 3 * settings.heartbeat_s),
         ),
         holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        observer=observer,
     )
-    return App(
+    app = App(
         settings=settings,
         store=store,
         access=access,
@@ -169,8 +196,30 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         runner=runner,
         sweeper=sweeper,
         feed=feed,
+        observer=observer,
+        metrics_server=open_metrics(settings, observer, lambda: app.dead()),
         lock=lock,
     )
+    return app
+
+
+def open_traces(settings: Settings) -> Traces | NoTraces:
+    """Raises SettingInvalid when traces are wanted and the extra `otel` isn't installed."""
+    return Traces(settings.otlp_endpoint) if settings.otlp_endpoint else NoTraces()
+
+
+def open_metrics(settings: Settings, observer: PlatformObserver, dead: Callable[[], list[str]]) -> MetricsServer | None:
+    """Return the port without keys, if one is wanted. Raises SettingInvalid when it is taken."""
+    if settings.metrics_port is None:
+        return None
+    return MetricsServer(observer.metrics, settings.metrics_host, settings.metrics_port, dead)
+
+
+def folders(settings: Settings) -> dict[str, Path]:
+    """Return the folders whose disks matter, by name."""
+    url = urlsplit(settings.storage)
+    objects = {"objects": Path(url.path)} if url.scheme == "file" else {}
+    return {"data": settings.data.absolute(), **objects}
 
 
 def open_access(settings: Settings) -> SqlAccess:
@@ -230,11 +279,13 @@ def open_dispatcher(settings: Settings) -> Dispatcher:
     return CeleryDispatcher(settings.broker_url)
 
 
-def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> ObjectStore:
+def open_objects(
+    settings: Settings, base_url: str | Callable[[], str], on_retry: Callable[[str], None] = lambda _: None
+) -> ObjectStore:
     """Return the object store that REELMILL_STORAGE_URL names. Raises SettingInvalid, StorageDenied."""
     url = urlsplit(settings.storage)
     if url.scheme == "s3":
-        return _open_s3(settings)
+        return _open_s3(settings, on_retry)
     if url.scheme != "file" or not url.path.startswith("/"):
         raise SettingInvalid(
             f"REELMILL_STORAGE_URL={settings.storage!r} can't be used; "
@@ -244,14 +295,14 @@ def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> Objec
     return FolderStore(Path(url.path), secret=secret, base_url=base_url)
 
 
-def _open_s3(settings: Settings) -> ObjectStore:
+def _open_s3(settings: Settings, on_retry: Callable[[str], None]) -> ObjectStore:
     try:
         from reelmill.objects.s3 import S3Store  # boto3 is an extra, and slow to import
     except ModuleNotFoundError as error:
         if error.name not in ("boto3", "botocore"):
             raise
         raise SettingInvalid("REELMILL_STORAGE_URL=s3://… needs boto3: pip install 'reelmill[s3]'.") from error
-    return S3Store(read_place(settings.storage), cors_origins=settings.cors_origins)
+    return S3Store(read_place(settings.storage), cors_origins=settings.cors_origins, on_retry=on_retry)
 
 
 NOT_RELIED_ON = {
@@ -276,12 +327,13 @@ def tell_missing(objects: ObjectStore) -> None:
         log.warning("object store lacks a guarantee", capability=name, means=NOT_RELIED_ON[name])
 
 
-def _prober(settings: Settings) -> Callable[[Located], Json]:
+def _prober(settings: Settings, observer: PlatformObserver) -> Callable[[Located], Json]:
     scratch = settings.data / "scratch"
 
     def run(located: Located) -> Json:
         scratch.mkdir(parents=True, exist_ok=True)
-        return probe(str(located), scratch=scratch).to_json()
+        with observer.span("probe"):
+            return probe(str(located), scratch=scratch).to_json()
 
     return run
 

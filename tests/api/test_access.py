@@ -211,7 +211,7 @@ def test_nothing_secret_is_logged(server: Running, client: Client, signed_in: Cl
     lines = [json.loads(line) for line in text.splitlines()]
     (line,) = [line for line in lines if line.get("correlation_id") == "look-for-me"]
     assert (line["method"], line["path"], line["status"], line["user_id"]) == ("GET", "/api/v1/jobs", 200, "logged")
-    assert line["duration_ms"] > 0 and line["logger"] == "reelmill.access"
+    assert line["seconds"] > 0 and line["logger"] == "reelmill.access"
     assert "signature" not in text and "token=" not in text
     for word in (secret, client.key, *signed_in.cookies.values()):
         assert word and word not in text

@@ -35,6 +35,7 @@ PLACE = "7"  #: a mall, a pin: names in a path that nothing is stored under
 PUBLIC = {"GET /healthz", "GET /readyz"}  #: answer anybody, by design
 HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URLs, whose signature is the authority
     "GET /docs",
+    "GET /metrics",  # for Prometheus, behind a check of its own: tests/api/test_metrics.py
     "GET /openapi.json",
     "HEAD /openapi.json",
     "GET /signin",

@@ -14,12 +14,13 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
@@ -51,6 +52,7 @@ from reelmill.schemas import KeyCreated, KeyList, KeyReply, KeyRequest, KeyRotat
 from reelmill.wiring import App
 
 SCOPES: tuple[Scope, ...] = ("upload", "jobs:read", "jobs:write", "admin")
+ID = re.compile(r"[0-9a-f-]{36}", re.ASCII)
 LARGEST_BODY = 1 << 20  #: bytes; videos go to their signed URLs
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)  #: it is a part of object keys
 LONGEST_NAME = 128
@@ -205,7 +207,7 @@ async def identify(request: Request) -> Identity:
     return Identity(key.tenant, key.subject, frozenset(key.scopes), key.id)
 
 
-async def _admit(request: Request) -> Identity:
+async def admit(request: Request) -> Identity:
     """Return who asks, if the rate limit lets them. Raises KeyMissing, KeyInvalid, RateLimited.
 
     A good key has a bucket of its own. Whatever fails is taken from its address's; while that is empty, only keys
@@ -319,8 +321,11 @@ class Guarded(APIRoute):
         known = {parameter.alias for parameter in self.dependant.query_params}
 
         async def handle(request: Request) -> Response:
-            identity = await _admit(request)
+            identity = await admit(request)
             request.state.identity = identity
+            structlog.contextvars.bind_contextvars(
+                user_id=identity.user_id, tenant=identity.tenant, **_named(request.path_params)
+            )
             if identity is OWNER and request.method in UNSAFE:
                 _check_origin(request)
             identity.must(self.rule.scope)
@@ -374,6 +379,12 @@ def _answering(endpoint: Callable[..., Any], status_code: int) -> Callable[..., 
         takes.append(inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request))
     answer.__signature__ = signature.replace(parameters=takes)  # type: ignore[attr-defined]
     return answer
+
+
+def _named(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ids that a path names, if they are ids, for the lines of the log."""
+    names = ("job_id", "video_id")
+    return {name: params[name] for name in names if ID.fullmatch(str(params.get(name, "")))}
 
 
 class ParsedRequest(Request):
@@ -438,6 +449,7 @@ def caller(request: Request) -> Caller:
         tenant=identity.tenant,
         user_id=identity.user_id,
         correlation_id=request.state.correlation_id,
+        trace_context=request.state.trace_context,
         key_id=identity.key_id,
     )
 
@@ -550,7 +562,7 @@ def sign_in(request: Request, token: str = "") -> Response:
 @signin_routes.post("/signout", status_code=204)
 async def sign_out(request: Request) -> Response:
     """End the browser's sign-in: its cookie opens nothing any more, whoever has a copy of it."""
-    identity = await _admit(request)
+    identity = await admit(request)
     value = _cookie(request)
     if identity is not OWNER or value is None:
         raise KeyMissing("Only a signed-in browser can sign out; a key is revoked by DELETE /api/v1/keys/{key_id}.")

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos, workers
+from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, metrics, uploads, videos, workers
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
@@ -64,6 +64,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     api.state.platform = app
+    app.tell_platform()
     api.state.signin = signin
     api.state.keyring = KeyRing(app.access)
     api.state.limits = Limits(app.settings.rate_limit)
@@ -81,6 +82,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         audit.router,
         workers.router,
         health.router,
+        metrics.router,
         aliases.router,
     ):
         api.include_router(routes)

@@ -8,6 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -34,6 +35,8 @@ from reelmill.errors import (
     RequestTooLarge,
     catalogue,
 )
+from reelmill.observe.observer import PlatformObserver
+from reelmill.observe.tracing import NamedSpan, NoSpan, valid
 from reelmill.schemas import ErrorReply, Problem
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
@@ -43,7 +46,8 @@ MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 MOST_ERRORS = 50  #: faults named in one reply
 BY_CODE = {kind.code: kind for kind in catalogue()}
-QUIET = {"/healthz", "/readyz"}  #: asked every few seconds by machines
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  #: a client may invent any number of others
+QUIET = {"/healthz", "/metrics", "/readyz"}  #: asked every few seconds by machines
 
 
 def problem(request: Request, error: ReelmillError) -> JSONResponse:
@@ -170,8 +174,15 @@ class Envelope:
                     headers.setdefault("Cache-Control", "no-store")  # replies hold signed URLs
             await send(message)
 
+        observer: PlatformObserver = scope["app"].state.platform.observer
+        given_trace = valid(Headers(scope=scope).get("traceparent"))
         began = time.monotonic()
-        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
+        with (
+            structlog.contextvars.bound_contextvars(correlation_id=correlation_id),
+            observer.metrics.requests.track_inprogress(),
+            _spanned(observer, scope, given_trace) as span,
+        ):
+            request.state.trace_context = observer.traces.context() or given_trace
             try:
                 await self.app(scope, receive, send_named)
             except Exception as error:
@@ -180,16 +191,30 @@ class Envelope:
                 log.exception("request failed unexpectedly", error=type(error).__name__)
                 await problem(request, InternalError())(scope, receive, send_named)
             finally:
-                who = getattr(request.state, "identity", None)
+                seconds = time.monotonic() - began
+                route = getattr(scope.get("route"), "path", "none")
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                observer.observe(
+                    "http_request_seconds", seconds, method=method, route=route, status=f"{(status or 499) // 100}xx"
+                )
+                span.name(f"{method} {route}")
+                known = {"http.request.method": method, "http.route": route, "correlation_id": correlation_id}
+                failed = {"error": f"status {status}"} if status is None or status >= 500 else {}
+                span.tell(**known, **failed, **{"http.response.status_code": status or 499})
                 line = access_log.debug if scope["path"] in QUIET else access_log.info
                 line(  # never the query: it may hold a signature or a sign-in token
                     "request",
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
-                    duration_ms=round((time.monotonic() - began) * 1000, 1),
-                    user_id=who.user_id if who else None,
+                    seconds=round(seconds, 4),
                 )
+
+
+def _spanned(observer: PlatformObserver, scope: Scope, trace_context: str | None) -> AbstractContextManager[NamedSpan]:
+    if scope["path"] in QUIET:
+        return nullcontext(NoSpan())
+    return observer.span(scope["method"], trace_context=trace_context, kind="server")
 
 
 def _headers(error: ReelmillError) -> dict[str, str]:

@@ -6,8 +6,6 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -16,11 +14,8 @@ from reelmill import __version__
 from reelmill.doctor import broker, database, machine, storage
 from reelmill.doctor.findings import Check, Examiner, Finding, Level, failed, ok
 from reelmill.errors import InternalError
-from reelmill.jobs.feed import Feed
-from reelmill.jobs.runner import Runner
-from reelmill.jobs.sweeper import Sweeper
 from reelmill.schemas import CheckReply, HealthReply, ReadyReply
-from reelmill.wiring import App
+from reelmill.wiring import App, folders
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.health")
 
@@ -82,9 +77,7 @@ class Readiness:
 def checks(app: App) -> list[Check]:
     """Return what is cheap enough to be asked every few seconds."""
     settings = app.settings
-    where = {"data": settings.data.absolute()}
-    if (url := urlsplit(settings.storage)).scheme == "file":
-        where["objects"] = Path(url.path)
+    where = folders(settings)
     return [
         Check(name="database", title="database", look=lambda: database.answers(app.store), limit_s=LIMIT_S),
         Check(name="schema", title="migrations", look=lambda: database.schema(settings.database), limit_s=LIMIT_S),
@@ -96,9 +89,7 @@ def checks(app: App) -> list[Check]:
 
 
 def _workers(app: App) -> Finding:
-    parts: dict[str, Runner | Sweeper | Feed] = {"workers": app.runner, "sweeper": app.sweeper, "feed": app.feed}
-    dead = [name for name, part in parts.items() if not part.alive()]
-    if dead:
+    if dead := app.dead():
         return failed(InternalError(f"not at work: {', '.join(dead)}"))
     if app.runner.silent_s() > 2 * app.settings.heartbeat_s + LIMIT_S:
         return failed(InternalError("its workers' heartbeat doesn't reach the database"))

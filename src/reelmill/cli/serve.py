@@ -59,7 +59,7 @@ def serve(
     from reelmill.settings import read_settings
 
     settings = read_settings(host=host, port=port, data=data, workers=workers)
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, secrets=settings.secrets)
     # The socket comes first: a port that is taken is found before anything is touched.
     with bind(settings.host, settings.port) as listener:
         address = address_of(listener)

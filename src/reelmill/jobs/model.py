@@ -83,6 +83,7 @@ class Job:
     error_code: str | None = None
     error_detail: str | None = None
     correlation_id: str | None = None
+    trace_context: str | None = None  #: W3C `traceparent` of the request that made it
     created_at: datetime
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -308,6 +309,7 @@ class Caller:
     tenant: str = "default"
     user_id: str = "owner"
     correlation_id: str | None = None
+    trace_context: str | None = None  #: W3C `traceparent` of the request
     key_id: str | None = None  #: None: the signed-in browser, or the server's own command line
 
 
@@ -327,6 +329,28 @@ class AuditEntry:
     correlation_id: str | None
     data: Json
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What waits, all of one kind: how many, and for how long the oldest."""
+
+    count: int = 0
+    oldest_s: float = 0.0  #: seconds; 0 when nothing waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """How things stand on the whole platform, by the store's clock. No ids and no tenants."""
+
+    jobs: Mapping[tuple[str, Status], int]  #: by pipeline and status
+    ready: Mapping[str, Waiting]  #: steps that could be claimed now, by queue
+    running: Mapping[str, int]  #: steps that are being worked on, by queue
+    uploads: Waiting  #: that were announced and aren't completed
+    uploads_stuck: int  #: of these, older than was asked for
+    spool: Waiting = field(default_factory=Waiting)  #: files that wait for the object store
+    spool_bytes: int = 0
+    workers: Mapping[str, int] = field(default_factory=dict)  #: by `alive`, `draining`, `gone`
 
 
 T = TypeVar("T")

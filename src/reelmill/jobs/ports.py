@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from reelmill.jobs.model import (
     Caller,
     Capabilities,
     Claim,
+    Figures,
     Job,
     JobEvent,
     Json,
@@ -76,6 +78,7 @@ class NewJob:
     stages: tuple[Stage, ...]
     priority: int = 0
     correlation_id: str | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +361,13 @@ class JobStore(Protocol):
         """Return how many queued jobs are claimed before this one; None when it isn't queued."""
         ...
 
+    def figures(self, *, stuck_after_s: float) -> Figures:
+        """Return how things stand, of all tenants. Asked every few seconds: it must be cheap with a million jobs.
+
+        stuck_after_s: age from which an upload that wasn't completed counts as stuck.
+        """
+        ...
+
 
 class AccessStore(Protocol):
     """API keys, the audit log and idempotent requests, in the same database."""
@@ -539,6 +549,60 @@ class ObjectStore(Protocol):
     def purge_incoming(self, older_than_s: float = 86400.0) -> int:
         """Remove what broken uploads have left behind, and return how many there were."""
         ...
+
+
+# ── Observer ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Span(Protocol):
+    """What is being traced."""
+
+    def tell(self, **attributes: str | int) -> None:
+        """Add what became known in the meantime; an attribute `error` marks it as failed."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens: counts, measures and traces it, and decides nothing.
+
+    Names and labels are those that `observe/metrics.py` declares (any other is a defect, and raises); a label takes
+    few values, never an id or a tenant.
+    """
+
+    def count(self, name: str, amount: float = 1.0, /, **labels: str) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        """Note one value of a distribution: seconds or bytes."""
+        ...
+
+    def span(
+        self, name: str, /, *, trace_context: str | None = None, **attributes: str | int
+    ) -> AbstractContextManager[Span]:
+        """Trace what happens within, as a part of `trace_context` (W3C `traceparent`), else of the span around it."""
+        ...
+
+
+class Unobserved:
+    """The observer that doesn't look, and its span."""
+
+    def count(self, _name: str, _amount: float = 1.0, /, **_labels: str) -> None:
+        pass
+
+    def observe(self, _name: str, _value: float, /, **_labels: str) -> None:
+        pass
+
+    def span(
+        self, _name: str, /, *, trace_context: str | None = None, **_attributes: str | int  # noqa: ARG002
+    ) -> AbstractContextManager[Span]:  # fmt: skip
+        return nullcontext(self)
+
+    def tell(self, **_attributes: str | int) -> None:
+        pass
+
+
+UNOBSERVED = Unobserved()
 
 
 # ── Dispatcher ────────────────────────────────────────────────────────────────────────────────

@@ -32,14 +32,29 @@ from reelmill.errors import (
     Stopped,
     StorageProblem,
 )
+from reelmill.jobs.endings import tell_end
 from reelmill.jobs.keys import output_key
 from reelmill.jobs.lifecycle import Status, StepEvent
 from reelmill.jobs.model import Claim, Job, Json, Located, NewArtifact, Step
-from reelmill.jobs.ports import Dispatcher, Failure, Held, JobStore, ObjectStore, Outcome, Pipeline, WorkerSeen
+from reelmill.jobs.ports import (
+    UNOBSERVED,
+    Dispatcher,
+    Failure,
+    Held,
+    JobStore,
+    ObjectStore,
+    Observer,
+    Outcome,
+    Pipeline,
+    WorkerSeen,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.runner")
 
 RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
+
+
+UNTROUBLED = {StepEvent.FINISH, StepEvent.RELEASE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +118,7 @@ class Runner:
         advance: Callable[[Job], None],
         policy: WorkPolicy,
         scratch: Path,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.store = store
         self.objects = objects
@@ -110,6 +126,8 @@ class Runner:
         self.dispatcher = dispatcher
         self.advance = advance
         self.policy = policy
+        self.observer = observer
+        self.slots = 0
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._scratch = scratch / self.worker_id.replace(":", "-")
         self._works: dict[Held, StepWork] = {}
@@ -118,15 +136,15 @@ class Runner:
         self._hurried = threading.Event()
         self._ended = threading.Event()
         self._seen_at = time.monotonic()  # when the store last answered our heartbeat
-        self._slots = 0
+        self.slots = 0
         self.ended = 0  #: steps that this process has worked on
         self._look = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, slots: int) -> None:
         """Start `slots` workers and the thread that keeps their leases."""
+        self.slots = slots
         self._scratch.mkdir(parents=True, exist_ok=True)
-        self._slots = slots
         self._seen_at = time.monotonic()
         named = [(f"worker-{n}", self._claim_on) for n in range(slots)] + [("leases", self._keep_leases)]
         for name, target in named:
@@ -171,6 +189,10 @@ class Runner:
         """Look at once whether the running steps are still ours: one of their jobs was cancelled just now."""
         self._look.set()
 
+    def busy(self) -> int:
+        """Return how many steps are being worked on."""
+        return len(self._works)
+
     def alive(self) -> bool:
         """Return whether every worker, and the thread that keeps the leases, is at its work."""
         if self._draining.is_set():
@@ -204,16 +226,22 @@ class Runner:
             job_id=claim.job.id,
             step=claim.step.id,
             attempt=claim.attempt,
+            video_id=claim.video.id,
             user_id=claim.job.user_id,
+            tenant=claim.job.tenant,
             correlation_id=claim.job.correlation_id,
-        ):
-            log.info("step started", worker=self.worker_id, kind=claim.step.kind)
+        ), self.observer.span(
+            f"step {claim.job.pipeline}/{claim.step.kind}", trace_context=claim.job.trace_context, kind="consumer",
+            job_id=claim.job.id, step=claim.step.id, attempt=claim.attempt,
+        ) as span:  # fmt: skip
+            self._tell_claim(claim)
             work = StepWork(self, claim, self._scratch / uuid.uuid4().hex)
             with self._works_guard:
                 self._works[held] = work
             began = time.monotonic()
+            became = "lost"
             try:
-                self._run(claim, work)
+                became = self._run(claim, work)
             except Exception:  # the worker must outlive whatever happened; the lease brings the step back
                 log.exception("step could not be closed")
             finally:
@@ -221,9 +249,21 @@ class Runner:
                     del self._works[held]
                     self.ended += 1
                 shutil.rmtree(work.scratch, ignore_errors=True)
-                log.info("step ended", seconds=round(time.monotonic() - began, 3))
+                seconds = time.monotonic() - began
+                kind, pipeline = claim.step.kind, claim.job.pipeline
+                self.observer.observe("step_seconds", seconds, pipeline=pipeline, kind=kind, outcome=became)
+                span.tell(outcome=became, **({} if became in UNTROUBLED else {"error": became}))
+                log.info("step ended", kind=kind, outcome=became, seconds=round(seconds, 3))
 
-    def _run(self, claim: Claim, work: StepWork) -> None:
+    def _tell_claim(self, claim: Claim) -> None:
+        step, waited_s = claim.step, None
+        if step.attempt == 1 and step.started_at is not None:
+            waited_s = max(0.0, (step.started_at - step.created_at).total_seconds())
+            self.observer.observe("step_wait_seconds", waited_s, pipeline=claim.job.pipeline)
+        log.info("step started", worker=self.worker_id, kind=step.kind, waited_s=waited_s)
+
+    def _run(self, claim: Claim, work: StepWork) -> str:
+        """Do the step and record what became of it; return that: `finish`, `again`, `crash`, …, or `lost`."""
         try:
             work.scratch.mkdir(parents=True)
             if claim.job.pipeline not in self.pipelines:
@@ -260,11 +300,14 @@ class Runner:
         if job is None or outcome is None or outcome.event is not StepEvent.FINISH:
             work.discard()
         if job is None or outcome is None:
-            return
+            return "lost"
         if outcome.event in (StepEvent.CRASH, StepEvent.RELEASE):
             self.dispatcher.ring(job_id=job.id)
         if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
             self.advance(job)
+        elif job.completed_at is not None:
+            tell_end(self.observer, job)
+        return str(outcome.event)
 
     def _close(self, claim: Claim, outcome: Outcome) -> Job | None:
         """Record an outcome, waiting out a database that is away for less than the lease; None when it was stale."""
@@ -273,6 +316,7 @@ class Runner:
             try:
                 return self.store.close(claim, outcome)
             except StaleAttempt:
+                self.observer.count("stale_writes")
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")
                 return None
             except DatabaseUnavailable:
@@ -317,18 +361,20 @@ class Runner:
                 continue
             for held, work in works.items():
                 if held not in kept:
+                    if not work.stop.is_set():
+                        log.warning("step isn't ours any more", job_id=work.claim.job.id, step=held.step_id)
                     work.stop.set()
 
     def _register(self) -> None:
         """Say that we live, and hear whether we shall drain. A process that does no steps isn't a worker."""
-        if not self._slots:
+        if not self.slots:
             self._seen_at = time.monotonic()
             return
         about = WorkerSeen(
             id=self.worker_id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            slots=self._slots,
+            slots=self.slots,
             queues=self.policy.queues or (),
             version=__version__,
             engine=self.policy.engine,
@@ -397,6 +443,7 @@ class StepWork:
             try:
                 self._runner.store.report(self.claim, fraction, message)
             except StaleAttempt:
+                self._runner.observer.count("stale_writes")
                 self.stop.set()
                 self._check()
 
@@ -423,6 +470,7 @@ class StepWork:
         size_bytes = path.stat().st_size
         self._published.append(key)
         self._runner.objects.put_file(key, path, content_type=content_type, sha256=sha256)
+        self._runner.observer.observe("artifact_bytes", size_bytes, pipeline=self.claim.job.pipeline, kind=kind)
         return NewArtifact(
             kind=kind,
             name=name,

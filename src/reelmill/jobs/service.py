@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from reelmill.errors import (
+    InternalError,
     MediaRejected,
     NotFound,
     NotReady,
@@ -29,21 +30,28 @@ from reelmill.errors import (
     UploadNeeded,
     UploadProblem,
 )
+from reelmill.jobs.endings import tell_end
 from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
+from reelmill.jobs.locks import KeyedLock
 from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
+from reelmill.jobs.params import invalid_params
 from reelmill.jobs.ports import (
+    UNOBSERVED,
     Dispatcher,
     Failure,
     JobStore,
     NewJob,
     NewVideo,
     ObjectStore,
+    Observer,
     Opening,
     Pipeline,
 )
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.jobs")
 
 ALREADY = "Job already processed - no action taken"  # older clients look for these words
 NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,255}")
@@ -94,6 +102,7 @@ class Service:
         dispatcher: Dispatcher,
         probe: Callable[[Located], Json],
         policy: Policy,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.store = store
         self.objects = objects
@@ -101,9 +110,10 @@ class Service:
         self.dispatcher = dispatcher
         self.probe = probe
         self.policy = policy
+        self.observer = observer
         self.on_cancel: Callable[[], None] = lambda: None  #: called after a cancel, for workers of this process
         self.parts = Parts(store, objects, part_bytes=policy.part_bytes, upload_ttl_s=policy.upload_ttl_s)
-        self._completing = _KeyedLock()
+        self._completing = KeyedLock()
 
     # ── uploads ───────────────────────────────────────────────────────────────────────────────
 
@@ -158,6 +168,8 @@ class Service:
         # First: what the object store won't sign leaves no video behind. Parts begin when the first is signed.
         upload = self._sign_put(video) if parts is None else None
         made, waiting = self.store.add_video(video, job)
+        ids = {"video_id": made.id, "job_id": waiting.id if waiting else None}
+        log.info("upload announced", **ids, size_bytes=size_bytes, pipeline=pipeline, in_parts=parts is not None)
         return Initiated(video=made, job=waiting, upload=upload)
 
     def upload(self, caller: Caller, video_id: str) -> Initiated:
@@ -204,8 +216,11 @@ class Service:
 
         Raises NotFound, TransitionRefused once it was completed or rejected, StorageProblem.
         """
-        self.store.video(video_id, caller.tenant)
+        _, driver = self._own(caller, video_id)
         video, job = self.store.abort_upload(video_id)
+        log.info("upload aborted", video_id=video_id, job_id=job.id if job else None)
+        if job is not None and driver is not None and driver.completed_at is None and job.completed_at is not None:
+            tell_end(self.observer, job)
         self.parts.drop(video)
         self.objects.delete(video.key)
         return Initiated(video=video, job=job, upload=None)
@@ -229,11 +244,32 @@ class Service:
                 raise TransitionRefused("The upload was aborted; start a new one.")
             job = driver if driver is not None and _takes_upload(driver) else None
             try:
-                source = self._verified(video, self.parts.joined(video))
+                with self._verifying(video, job):
+                    source = self._verified(video, self.parts.joined(video))
             except UploadProblem as problem:
                 self._reject(video, job, problem)
                 raise
             return self._record_upload(video, job, source)
+
+    @contextmanager
+    def _verifying(self, video: Video | NewVideo, job: Job | NewJob | None) -> Iterator[None]:
+        """Count, measure and log what comes of verifying an upload."""
+        began = time.monotonic()
+        result = "verified"
+        ids = {"video_id": video.id, "job_id": job.id if job else None}
+        try:
+            with structlog.contextvars.bound_contextvars(**ids):
+                yield
+            self.observer.observe("upload_bytes", video.size_bytes)
+        except Exception as error:
+            result = getattr(error, "code", InternalError.code)
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            self.observer.observe("upload_verification_seconds", seconds, result=result)
+            line = log.info if result == "verified" else log.warning
+            told = {"size_bytes": video.size_bytes, "result": result, "seconds": round(seconds, 3)}
+            line("upload verification ended", **ids, **told)
 
     def _own(self, caller: Caller, video_id: str) -> tuple[Video, Job | None]:
         """Return a video and its driver. Raises NotFound, the same for another tenant's as for an unknown one."""
@@ -274,6 +310,8 @@ class Service:
             self.store.uploaded(video.id, source, None, None)
             queued = now_job
         if refused is not None:
+            if queued is not None and queued.status is Status.FAILED:
+                tell_end(self.observer, queued)
             raise refused
         if isinstance(then, Opening) and queued is not None:
             self._begin(queued, then)
@@ -285,7 +323,10 @@ class Service:
         final = problem.code not in UPLOAD_ERRORS
         status = UploadStatus.REJECTED if final else None
         with suppress(TransitionRefused):  # somebody completed it in the meantime: their verdict stands
-            self.store.reject_upload(video.id, job.id if job else None, Failure(problem.code, problem.detail), status)
+            failure = Failure(problem.code, problem.detail)
+            failed = self.store.reject_upload(video.id, job.id if job else None, failure, status)
+            if job is not None and job.status is Status.AWAITING_UPLOAD and failed is not None:
+                tell_end(self.observer, failed)
             if final or isinstance(problem, UploadMismatch):
                 self.objects.delete(video.key)  # so that the right file can be PUT, or no rubbish stays
                 self.parts.drop(video)
@@ -303,7 +344,8 @@ class Service:
                 known = self.store.video_at(key, caller.tenant)
             except NotFound:
                 video, there = self._found(caller, key, job.video_id, labels)
-                source = self._verified(video, there)
+                with self._verifying(video, job):
+                    source = self._verified(video, there)
                 try:
                     return self._record_upload(*self.store.add_video(video, job), source)
                 except TransitionRefused:  # another process was faster
@@ -374,6 +416,7 @@ class Service:
         """Stop a job; its workers kill their processes within seconds. Raises TransitionRefused when it has ended."""
         self.store.job(job_id, caller.tenant)
         job = self.store.apply(job_id, Event.CANCEL)
+        tell_end(self.observer, job)
         self.on_cancel()
         return job
 
@@ -387,6 +430,7 @@ class Service:
                 raise UploadNeeded
             opening = self._opening(job, video.source)
         retried = self.store.apply(job_id, Event.RETRY, run=job.run, opening=opening)
+        self._tell_queued(retried)
         self.advance(retried)
         self.dispatcher.ring(max(1, retried.steps_planned - retried.steps_done), job_id=job_id)
         return self.store.job(job_id)
@@ -404,7 +448,7 @@ class Service:
                 return
             if not rest:
                 with suppress(TransitionRefused):  # somebody else finished it, or it was cancelled
-                    self.store.apply(job.id, Event.FINISH, run=job.run)
+                    tell_end(self.observer, self.store.apply(job.id, Event.FINISH, run=job.run))
                 return
             done: dict[str, list[Json]] = {name: [] for name in names}
             for step in steps:
@@ -414,7 +458,8 @@ class Service:
                 opening = self._plan(job, rest[0], done)
             except ReelmillError as error:
                 with suppress(TransitionRefused):
-                    self.store.apply(job.id, Event.FAIL, run=job.run, failure=Failure(error.code, error.detail))
+                    failure = Failure(error.code, error.detail)
+                    tell_end(self.observer, self.store.apply(job.id, Event.FAIL, run=job.run, failure=failure))
                 return
             opened = self.store.open_stage(job.id, run=job.run, after=job.stage, opening=opening)
             if opened is None:
@@ -474,6 +519,7 @@ class Service:
             stages=pipeline.stages,
             priority=priority,
             correlation_id=caller.correlation_id,
+            trace_context=caller.trace_context,
         )
 
     def _previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None) -> Json:
@@ -499,7 +545,14 @@ class Service:
         first = pipeline.stages[0].name
         return Opening(first, tuple(pipeline.plan(first, source, params, {}, tenant)))
 
+    def _tell_queued(self, job: Job) -> None:
+        self.observer.count("jobs_queued", pipeline=job.pipeline)
+        log.info(
+            "job queued", job_id=job.id, pipeline=job.pipeline, run=job.run, stage=job.stage, steps=job.steps_planned
+        )
+
     def _begin(self, job: Job, opening: Opening) -> None:
+        self._tell_queued(job)
         if opening.specs:
             self.dispatcher.ring(len(opening.specs), job_id=job.id)
         else:
@@ -519,31 +572,6 @@ class Service:
         return digest.hexdigest()
 
 
-def invalid_params(error: ValidationError, given: Any) -> ParamsInvalid:
-    """Return pydantic's findings as one error of ours: the first in the detail, all in `errors`."""
-    found = [
-        {"field": _field(fault, given), "message": fault["msg"].removeprefix("Value error, ")}
-        for fault in error.errors()
-    ]
-    first = found[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return ParamsInvalid(f"{first['field'] or 'params'}: {first['message']}{more}.", errors=found)
-
-
-def _field(fault: ErrorDetails, given: Any) -> str:
-    """Return a fault's place as a dotted path in what the user wrote: the names of a union's members left out."""
-    path: list[str] = []
-    here = given
-    for part in fault["loc"]:
-        if isinstance(part, int) and isinstance(here, list):
-            path.append(str(part))
-            here = here[part] if part < len(here) else None
-        elif isinstance(here, dict) and part in here:
-            path.append(str(part))
-            here = here[part]
-    return ".".join([*path, str(fault["loc"][-1])] if fault["type"] == "missing" else path)
-
-
 def _takes_upload(job: Job) -> bool:
     return job.status is Status.AWAITING_UPLOAD or (job.status is Status.FAILED and job.error_code in UPLOAD_ERRORS)
 
@@ -554,27 +582,3 @@ def _rejected(job: Job | None) -> UploadProblem:
         if job is not None and kind.code == job.error_code:
             return kind(job.error_detail or "")
     return MediaRejected("This upload was rejected before.")
-
-
-class _KeyedLock:
-    """One lock for each key in use: completes of the same video wait for each other, others don't."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
-
-    @contextmanager
-    def __call__(self, key: str) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._locks[key]
-                if users == 1:
-                    del self._locks[key]
-                else:
-                    self._locks[key] = (lock, users - 1)

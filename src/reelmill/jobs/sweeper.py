@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import structlog
 
 from reelmill.errors import DatabaseUnavailable, StorageProblem
+from reelmill.jobs.endings import tell_end
 from reelmill.jobs.keys import output_prefix, run_of
 from reelmill.jobs.model import Job, Video
-from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, ObjectStore
+from reelmill.jobs.ports import UNOBSERVED, AccessStore, Dispatcher, JobStore, ObjectStore, Observer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.sweeper")
 
@@ -46,6 +47,7 @@ class Sweeper:
         drop_parts: Callable[[Video], None],
         policy: SweepPolicy,
         holder: str,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.store = store
         self.access = access
@@ -55,6 +57,7 @@ class Sweeper:
         self.drop_parts = drop_parts
         self.policy = policy
         self.holder = holder
+        self.observer = observer
         self._purged_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
@@ -74,7 +77,9 @@ class Sweeper:
         while not self._stop.is_set():
             try:
                 if self.store.lease(LEASE, self.holder, self.policy.sweep_s * 3):
+                    began = time.monotonic()
                     self.sweep()
+                    self.observer.observe("sweep_seconds", time.monotonic() - began)
             except (DatabaseUnavailable, StorageProblem) as error:
                 log.warning("sweep put off", code=error.code, detail=error.detail)
             except Exception:  # one bad row must not end all care; the next sweep tries again
@@ -84,14 +89,18 @@ class Sweeper:
     def sweep(self) -> None:
         """Do one round. Every part is repeatable and guarded: two sweepers at once do no harm."""
         for held in self.store.lose_dead(max_crashes=self.policy.max_crashes):
-            log.warning("lease lost", step=held.step_id, attempt=held.attempt)
+            job = self.store.job(held.step_id.split(":", 1)[0])
+            self.observer.count("leases_lost")
+            log.warning("lease lost", job_id=job.id, step=held.step_id, attempt=held.attempt, user_id=job.user_id)
+            if job.error_code == "worker_crashed":
+                tell_end(self.observer, job)
         for job in self.store.stalled():
             self.advance(job)
         if slots := self._slots():
             for step in self.store.to_ring(2 * slots, again_after_s=self.policy.ring_again_s):
                 self.dispatcher.ring(job_id=step.job_id)
         for job in self.store.expire_uploads():
-            log.info("upload expired", job_id=job.id)
+            tell_end(self.observer, job)
         for video in self.store.left_multiparts():
             self.drop_parts(video)
             log.info("parts of an ended upload dropped", video_id=video.id)

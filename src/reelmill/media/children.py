@@ -6,6 +6,7 @@ Every program that touches media is started here: `ffmpeg.run` and `probe.probe`
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
 import signal
@@ -14,11 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from reelmill.errors import DeadlineExceeded, ResourceLimit, Stopped, ToolMissing
+from reelmill.errors import DeadlineExceeded, ReelmillError, ResourceLimit, Stopped, ToolMissing
+from reelmill.scrub import scrub
+
+log = logging.getLogger("reelmill.media")  # a library says nothing where nobody has asked for logs
 
 POLL_S = 0.1  #: seconds after which a stop is seen
 LOOK_S = 0.5  #: seconds between two looks at its memory
@@ -49,6 +54,21 @@ class Ended:
     stderr_tail: str  #: at most 16 KiB
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What became of a child, for whoever keeps figures."""
+
+    program: str  #: its name: `ffmpeg`, `probe_child`
+    result: str  #: `ok`, `failed`, `killed` (by a signal), or the code of what ended it: `stopped`, `deadline_exceeded`
+    began_ns: int  #: by the machine's clock
+    wall_s: float
+    cpu_s: float  #: processor seconds; 0 when it was ended by us
+
+
+#: Is told of each child that this context ran. A context variable: several platforms may live in one process.
+told_of_runs: ContextVar[Callable[[Ran], None] | None] = ContextVar("told_of_runs", default=None)
+
+
 class _TooLong(Exception):
     """The deadline has passed."""
 
@@ -72,6 +92,43 @@ def supervise(
     Raises Stopped (the event was set), DeadlineExceeded, ResourceLimit (processor time, file size, memory),
     ToolMissing.
     """
+    began_ns, started = time.time_ns(), time.monotonic()
+    program = _program(argv)
+    log.debug("program started", extra={"program": program})
+    result, cpu_s = "failed", 0.0
+    try:
+        ended = _supervise(argv, scratch=scratch, limits=limits, stop=stop, on_output=on_output)
+        result = "ok" if ended.status == 0 else "failed" if ended.status > 0 else "killed"
+        cpu_s = ended.cpu_s
+        for line in ended.stderr_tail.splitlines():
+            log.debug("program said", extra={"program": program, "line": line})
+        return ended
+    except ReelmillError as problem:
+        result = problem.code
+        raise
+    finally:
+        wall_s = time.monotonic() - started
+        told = {"program": program, "result": result, "seconds": round(wall_s, 3), "cpu_s": round(cpu_s, 3)}
+        log.debug("program ended", extra=told)
+        if (tell := told_of_runs.get()) is not None:
+            tell(Ran(program, result, began_ns, wall_s, cpu_s))
+
+
+def _program(argv: Sequence[str]) -> str:
+    """Return what a command runs; of Python, the script."""
+    scripts = [Path(word).stem for word in argv if word.endswith("_child.py")]
+    name = Path(argv[0]).name
+    return scripts[0] if scripts else "ffmpeg" if name.startswith("ffmpeg") else name
+
+
+def _supervise(
+    argv: Sequence[str],
+    *,
+    scratch: Path,
+    limits: Limits,
+    stop: threading.Event | None,
+    on_output: Callable[[bytes], None],
+) -> Ended:
     started = time.monotonic()
     try:
         child = subprocess.Popen(
@@ -206,7 +263,8 @@ def _end_group(child: subprocess.Popen[bytes], started: float, tail: bytes | byt
         status=child.returncode,
         cpu_s=used.ru_utime + used.ru_stime,
         wall_s=time.monotonic() - started,
-        stderr_tail=bytes(tail).decode("utf-8", "replace"),
+        # It goes into records and errors, and programs repeat the addresses that they were given.
+        stderr_tail=scrub(bytes(tail).decode("utf-8", "replace")),
     )
 
 

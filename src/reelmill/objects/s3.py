@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
@@ -55,6 +56,8 @@ from reelmill.objects.s3_place import Place
 from reelmill.objects.s3_probe import ALGORITHM, Probed, probe
 from reelmill.objects.sigv4 import LONGEST_S, Presigner
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.storage")
+
 MIB = 1 << 20
 BLOCK = MIB  #: bytes read at once
 PART = 16 * MIB  #: of our own files; larger ones are sent in parts
@@ -72,10 +75,18 @@ class S3Store:
         put_bytes=5 * 1024 * MIB, part_min_bytes=5 * MIB, part_max_bytes=5 * 1024 * MIB, part_count=10_000
     )
 
-    def __init__(self, place: Place, *, cors_origins: str = "*", timeout_s: float = 20.0, tries: int = 3) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        cors_origins: str = "*",
+        timeout_s: float = 20.0,
+        tries: int = 3,
+        on_retry: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Connects to nothing yet. cors_origins: `*`, or origins with commas between; which web pages may upload.
 
-        timeout_s: for each answer of the store; tries: of each call.
+        timeout_s: for each answer of the store; tries: of each call; on_retry: is told the name of each repeated one.
 
         Credentials come from botocore's usual chain: environment, shared files, web identity, container, instance.
         Raises StorageDenied when there are none, SettingInvalid.
@@ -106,11 +117,20 @@ class S3Store:
             raise SettingInvalid(f"The bucket {place.bucket} of REELMILL_STORAGE_URL can't be used: {error}") from error
         if self._found is None:
             raise StorageDenied("no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        self._on_retry = on_retry
+        self.client.meta.events.register("request-created.s3", self._sent)
         self._inside = self._presigner(self.client.meta.endpoint_url, region)
         self._outside = self._presigner(place.public_endpoint or self.client.meta.endpoint_url, region)
         self._path = f"/{place.prefix}" if place.virtual else f"/{place.bucket}/{place.prefix}"
         self._probing = threading.Lock()
         self._probed: Probed | None = None
+
+    def _sent(self, request: Any, operation_name: str, **_: Any) -> None:
+        """See each request as it goes out. botocore counts those of one call in their context."""
+        attempt = request.context.get("retries", {}).get("attempt", 1)
+        if attempt > 1:
+            log.warning("storage is asked again", operation=operation_name, attempt=attempt)
+            self._on_retry(operation_name)
 
     def _presigner(self, endpoint: str, region: str) -> Presigner:
         return Presigner(self.place.address(endpoint), region=region, credentials=self._credentials)

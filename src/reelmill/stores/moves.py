@@ -133,6 +133,7 @@ def insert_job(tx: Connection, job: NewJob, status: Status, opening: Opening | N
             priority=job.priority,
             last_seq=len(made),
             correlation_id=job.correlation_id,
+            trace_context=job.trace_context,
             created_at=now(),
             queued_at=now() if queued else None,
         ),

@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from reelmill.errors import NotFound
 from reelmill.jobs.lifecycle import CLAIMABLE, Status, StepStatus
-from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Video
+from reelmill.jobs.model import Artifact, Attempt, Figures, Job, JobEvent, Page, Step, Video
 from reelmill.jobs.ports import Held
-from reelmill.stores import rows, schema
+from reelmill.stores import figures, rows, schema
 from reelmill.stores.engine import reading
 from reelmill.stores.schema import now
 
@@ -178,6 +178,10 @@ class SqlReads:
         )
         counted = tx.execute(sa.select(sa.func.count()).where(j.c.status == Status.QUEUED, earlier))
         return int(counted.scalar_one())
+
+    @reading
+    def figures(self, tx: Connection, *, stuck_after_s: float) -> Figures:
+        return figures.read(tx, stuck_after_s)
 
 
 # What is asked again and again is built once: to build a query costs more than to run it.

@@ -126,6 +126,7 @@ jobs = sa.Table(
     sa.Column("error_code", sa.String(64)),
     sa.Column("error_detail", sa.Text),
     sa.Column("correlation_id", sa.String(64)),
+    sa.Column("trace_context", sa.String(64)),
     sa.Column("created_at", Stamp, nullable=False),
     sa.Column("queued_at", Stamp),
     sa.Column("started_at", Stamp),
@@ -133,6 +134,7 @@ jobs = sa.Table(
     sa.Column("swept_at", Stamp),
     sa.Index(None, "tenant", "created_at", "id"),
     sa.Index(None, "status", "priority", "queued_at"),
+    sa.Index(None, "status", "pipeline"),  # counted for every scrape of the metrics
     sa.Index(None, "video_id"),
 )
 
