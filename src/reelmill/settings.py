@@ -35,6 +35,18 @@ class Settings(BaseSettings):
         description="`file:///path`, or `s3://bucket/prefix` with `?endpoint=`, `public_endpoint=`, `region=`, "
         "`addressing=path` or `virtual`. Default: in the data folder.",
     )
+    spool: str | None = Field(
+        None,
+        pattern=r"^\S",
+        description="Folder that keeps finished files while storage is away, or `off`. Workers of other processes use "
+        "it when an API sees the same folder. Default: `spool` in the data folder.",
+    )
+    disk_reserve_mb: int = Field(
+        256,
+        ge=0,
+        le=1 << 20,
+        description="Least free space, in MiB, of each disk that is written to: below it no step is begun.",
+    )
     cors_origins: str = Field(
         "*",
         pattern=r"^(\*|https?://[^/\s,]+(,https?://[^/\s,]+)*)$",
@@ -106,6 +118,21 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The object store's URL, with its default filled in."""
         return self.storage_url or f"file://{(self.data / 'objects').resolve()}"
+
+    @property
+    def spool_folder(self) -> Path | None:
+        """The spool with its default filled in; None when it is off."""
+        return None if self.spool == "off" else Path(self.spool) if self.spool else self.data / "spool"
+
+    @property
+    def written(self) -> dict[str, Path]:
+        """The folders that are written to, by what is kept there."""
+        folders = {"data": self.data, "scratch": self.data / "scratch"}
+        if self.storage.startswith("file://"):
+            folders["objects"] = Path(self.storage.removeprefix("file://"))
+        if self.spool_folder is not None:
+            folders["spool"] = self.spool_folder
+        return {name: path.absolute() for name, path in folders.items()}
 
     @property
     def embedded(self) -> bool:

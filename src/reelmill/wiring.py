@@ -19,14 +19,18 @@ import structlog
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.errors import DataFolderLocked, SettingInvalid, StorageProblem
 from reelmill.jobs.feed import Feed
+from reelmill.jobs.files import Files
+from reelmill.jobs.gate import Gate
 from reelmill.jobs.model import Json, Located
-from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline
+from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline, Spool
+from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
+from reelmill.objects.spool import SpoolFolder
 from reelmill.pipelines.base import Toolbox
 from reelmill.settings import Settings
 from reelmill.stores import migrate
@@ -35,6 +39,8 @@ from reelmill.stores.engine import open_engine
 from reelmill.stores.sql import SqlStore, open_store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill")
+
+WAIT_S = 15.0  #: before a step that waited for storage, database or disk is tried again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +53,11 @@ class App:
     objects: ObjectStore
     pipelines: Mapping[str, Pipeline]
     dispatcher: Dispatcher
+    files: Files
     service: Service
     runner: Runner
     sweeper: Sweeper
+    reconciler: Reconciler
     feed: Feed
     lock: DataLock | None
 
@@ -67,11 +75,13 @@ class App:
         tell_missing(self.objects)
         self.feed.start()
         self.sweeper.start()
+        self.reconciler.start()
         self.runner.start(self.settings.workers)
 
     def stop(self) -> None:
         """Hand back what is running and give everything free."""
         self.runner.stop()
+        self.reconciler.stop()
         self.sweeper.stop()
         self.feed.stop()
         self.store.close_engine()
@@ -97,6 +107,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     _bring_up_to_date(settings, lock)
     pipelines = load_pipelines(toolbox(settings))
     objects = open_objects(settings, base_url)
+    files = Files(objects, open_spool(settings, base_url), backoff_s=settings.backoff_s, get_ttl_s=settings.get_ttl_s)
     dispatcher = InlineDispatcher()
     store = open_store(settings.database)
     access = SqlAccess(store.engine)
@@ -104,7 +115,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     store.on_commit = feed.wake
     service = Service(
         store=store,
-        objects=objects,
+        files=files,
         pipelines=pipelines,
         dispatcher=dispatcher,
         probe=_prober(settings),
@@ -119,7 +130,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     )
     runner = Runner(
         store=store,
-        objects=objects,
+        files=files,
+        gate=Gate(files, list(settings.written.values()), settings.disk_reserve_mb << 20),
         pipelines=pipelines,
         dispatcher=dispatcher,
         advance=service.advance,
@@ -131,11 +143,13 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             max_retries=settings.max_retries,
             max_crashes=settings.max_crashes,
             backoff_s=settings.backoff_s,
+            wait_s=min(WAIT_S, 4 * settings.backoff_s),
             grace_s=settings.grace_s,
         ),
         scratch=settings.data / "scratch",
     )
     service.on_cancel = runner.look
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     sweeper = Sweeper(
         store=store,
         access=access,
@@ -147,10 +161,12 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,
             max_crashes=settings.max_crashes,
+            lease_s=settings.lease_s,
             rings=max(2, 2 * settings.workers),
         ),
-        holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        holder=holder,
     )
+    reconciler = Reconciler(store=store, files=files, advance=service.advance, every_s=settings.sweep_s, holder=holder)
     return App(
         settings=settings,
         store=store,
@@ -158,9 +174,11 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         objects=objects,
         pipelines=pipelines,
         dispatcher=dispatcher,
+        files=files,
         service=service,
         runner=runner,
         sweeper=sweeper,
+        reconciler=reconciler,
         feed=feed,
         lock=lock,
     )
@@ -218,6 +236,15 @@ def open_objects(settings: Settings, base_url: str | Callable[[], str]) -> Objec
         )
     secret = load_secret(settings.data / "secret")
     return FolderStore(Path(url.path), secret=secret, base_url=base_url)
+
+
+def open_spool(settings: Settings, base_url: str | Callable[[], str]) -> Spool | None:
+    """Return the spool, None when it is off. A process that clients reach (base_url) hands its files out.
+
+    Raises StorageDenied, StorageUnavailable.
+    """
+    folder = settings.spool_folder
+    return SpoolFolder(folder, base_url=base_url, serves=bool(base_url)) if folder is not None else None
 
 
 def _open_s3(settings: Settings) -> ObjectStore:

@@ -6,8 +6,6 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -17,6 +15,7 @@ from reelmill.doctor import database, machine, storage
 from reelmill.doctor.findings import Check, Examiner, Finding, Level, failed, ok
 from reelmill.errors import InternalError
 from reelmill.jobs.feed import Feed
+from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.runner import Runner
 from reelmill.jobs.sweeper import Sweeper
 from reelmill.schemas import CheckReply, HealthReply, ReadyReply
@@ -82,20 +81,25 @@ class Readiness:
 def checks(app: App) -> list[Check]:
     """Return what is cheap enough to be asked every few seconds."""
     settings = app.settings
-    where = {"data": settings.data.absolute()}
-    if (url := urlsplit(settings.storage)).scheme == "file":
-        where["objects"] = Path(url.path)
+    reserve = settings.disk_reserve_mb << 20
     return [
         Check(name="database", title="database", look=lambda: database.answers(app.store), limit_s=LIMIT_S),
         Check(name="schema", title="migrations", look=lambda: database.schema(settings.database), limit_s=LIMIT_S),
         Check(name="storage", title="storage", look=lambda: storage.works(app.objects), limit_s=LIMIT_S),
-        Check(name="disk", title="disk", look=lambda: machine.disk(where), limit_s=LIMIT_S),
+        Check(
+            name="disk", title="disk", look=lambda: machine.disk(settings.written, least_bytes=reserve), limit_s=LIMIT_S
+        ),
         Check(name="workers", title="workers", look=lambda: _workers(app), limit_s=LIMIT_S),
     ]
 
 
 def _workers(app: App) -> Finding:
-    parts: dict[str, Runner | Sweeper | Feed] = {"workers": app.runner, "sweeper": app.sweeper, "feed": app.feed}
+    parts: dict[str, Runner | Sweeper | Feed | Reconciler] = {
+        "workers": app.runner,
+        "sweeper": app.sweeper,
+        "reconciler": app.reconciler,
+        "feed": app.feed,
+    }
     dead = [name for name, part in parts.items() if not part.alive()]
     if dead:
         return failed(InternalError(f"not at work: {', '.join(dead)}"))

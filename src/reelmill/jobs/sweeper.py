@@ -28,6 +28,7 @@ class SweepPolicy:
     ring_again_s: float = 30.0
     rings: int = 8  #: at most so many steps are rung for in one sweep: 2 × free slots
     max_crashes: int = 3
+    lease_s: float = 60.0  #: of steps
     incoming_s: float = 2 * 86_400.0  #: age at which what broken uploads left is removed; more than an upload's life
 
 
@@ -55,6 +56,7 @@ class Sweeper:
         self.policy = policy
         self.holder = holder
         self._purged_at = 0.0
+        self._blind_until = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
@@ -75,6 +77,10 @@ class Sweeper:
                 if self.store.lease(LEASE, self.holder, self.policy.sweep_s * 3):
                     self.sweep()
             except (DatabaseUnavailable, StorageProblem) as error:
+                if isinstance(error, DatabaseUnavailable):
+                    # Workers couldn't reach the database either: their silence is no crash. They hand back what
+                    # they couldn't keep as soon as it answers.
+                    self._blind_until = time.monotonic() + self.policy.lease_s
                 log.warning("sweep put off", code=error.code, detail=error.detail)
             except Exception:  # one bad row must not end all care; the next sweep tries again
                 log.exception("sweep failed")
@@ -82,8 +88,9 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Do one round. Every part is repeatable and guarded: two sweepers at once do no harm."""
-        for held in self.store.lose_dead(max_crashes=self.policy.max_crashes):
-            log.warning("lease lost", step=held.step_id, attempt=held.attempt)
+        if time.monotonic() >= self._blind_until:
+            for held in self.store.lose_dead(max_crashes=self.policy.max_crashes):
+                log.warning("lease lost", step=held.step_id, attempt=held.attempt)
         for job in self.store.stalled():
             self.advance(job)
         rung = self.store.to_ring(self.policy.rings, again_after_s=self.policy.ring_again_s)

@@ -27,7 +27,7 @@ from reelmill.jobs.lifecycle import (
     StepStatus,
     UploadStatus,
 )
-from reelmill.jobs.model import Claim, Job, Json, Step, Video
+from reelmill.jobs.model import Artifact, Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
 from reelmill.stores import moves, rows
 from reelmill.stores.engine import open_engine, reading, writing
@@ -332,7 +332,8 @@ class SqlStore(SqlReads):
                 row = moves.note(tx, row, [("step.crashed", brief)])
             case _:
                 row = moves.note(tx, row, [("step.released", brief)])
-        return rows.to_job(moves.progress(tx, row))
+        waits = outcome.event is StepEvent.RELEASE and outcome.failure is not None
+        return rows.to_job(moves.progress(tx, row, message=brief["detail"] if waits else None))
 
     @writing
     def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
@@ -457,6 +458,23 @@ class SqlStore(SqlReads):
                 return tx.execute(insert.returning(leases.c.name)).one_or_none() is not None
         except sa.exc.IntegrityError:
             return False  # another process made the row first
+
+    # ── the spool ─────────────────────────────────────────────────────────────────────────────
+
+    @writing
+    def moved(self, tx: Connection, artifact: Artifact) -> Job | None:
+        row = moves.take_from_spool(tx, artifact)
+        if row is None:
+            return None
+        here = sa.update(artifacts).where(artifacts.c.id == artifact.id)
+        tx.execute(here.values(place="stored", spool=None, stored_at=now()))
+        tx.execute(sa.update(jobs).where(jobs.c.id == row["id"]).values(spooled=jobs.c.spooled - 1))
+        return rows.to_job(moves.note(tx, row, [("artifact.stored", {"name": artifact.name})]))
+
+    @writing
+    def redo(self, tx: Connection, artifact: Artifact) -> Job | None:
+        row = moves.take_from_spool(tx, artifact)
+        return None if row is None else moves.redo(tx, row, artifact)
 
     @writing
     def mark_swept(self, tx: Connection, job_id: str) -> None:
