@@ -1,4 +1,4 @@
-"""Uploads of outputs in trouble: how often each request is tried, counted at the store, and where the file goes then."""
+"""Uploads of outputs in trouble: how often each request is tried, counted at the store, and where the file goes."""
 
 from __future__ import annotations
 

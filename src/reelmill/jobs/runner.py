@@ -229,6 +229,8 @@ class Runner:
                 detail=str(error),
                 outcome=str(outcome.event) if outcome else "dropped",
             )
+        # Before the record: what fills the disk here may be what keeps the database from writing.
+        shutil.rmtree(work.scratch, ignore_errors=True)
         job = None
         if outcome is not None:
             try:
