@@ -29,7 +29,7 @@ from reelmill.jobs.lifecycle import (
 )
 from reelmill.jobs.model import Artifact, Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
-from reelmill.stores import moves, rows
+from reelmill.stores import moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
@@ -463,18 +463,13 @@ class SqlStore(SqlReads):
 
     @writing
     def moved(self, tx: Connection, artifact: Artifact) -> Job | None:
-        row = moves.take_from_spool(tx, artifact)
-        if row is None:
-            return None
-        here = sa.update(artifacts).where(artifacts.c.id == artifact.id)
-        tx.execute(here.values(place="stored", spool=None, stored_at=now()))
-        tx.execute(sa.update(jobs).where(jobs.c.id == row["id"]).values(spooled=jobs.c.spooled - 1))
-        return rows.to_job(moves.note(tx, row, [("artifact.stored", {"name": artifact.name})]))
+        row = spooled.take(tx, artifact)
+        return None if row is None else spooled.moved(tx, row, artifact)
 
     @writing
     def redo(self, tx: Connection, artifact: Artifact) -> Job | None:
-        row = moves.take_from_spool(tx, artifact)
-        return None if row is None else moves.redo(tx, row, artifact)
+        row = spooled.take(tx, artifact)
+        return None if row is None else spooled.redo(tx, row, artifact)
 
     @writing
     def mark_swept(self, tx: Connection, job_id: str) -> None:
