@@ -29,7 +29,7 @@ class _Key:
 class LaxGateway:
     """Use it as a context manager; `url` is its endpoint. port: 0 takes a free one. ranges: whether it knows Range.
 
-    `arrived` are the requests that came, in order; those that `refuses` picks are answered with 503.
+    `arrived` are the requests that came, in order; those that `refuses` picks are answered with `refusal`.
     """
 
     def __init__(self, store: servers.Seaweed, port: int = 0, *, ranges: bool = True) -> None:
@@ -37,6 +37,7 @@ class LaxGateway:
         signer = Presigner(store.endpoint(), region=store.region, credentials=_Key)
         self.arrived: list[str] = []  #: `PUT /bucket/key?partNumber=1`, without what signs
         self.refuses: Callable[[str], bool] = lambda _: False  #: which of these
+        self.refusal = 503
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler(self, signer, self._client, ranges))
         self._thread = threading.Thread(target=self._server.serve_forever)
         self.port = int(self._server.server_address[1])
@@ -57,7 +58,7 @@ class LaxGateway:
                 told = f"{self.command} {unquote(parts.path)}{'?' + urlencode(query) if query else ''}"
                 gateway.arrived.append(told)
                 if gateway.refuses(told):
-                    self.send_response(503)
+                    self.send_response(gateway.refusal)
                     self.send_header("Content-Length", "0")
                     self.send_header("Connection", "close")
                     self.end_headers()

@@ -232,3 +232,20 @@ def test_a_total_outage_waits_and_nothing_fails(
                 assert charged(server, job_id) == []
                 for one in artifacts(server, job_id):
                     assert hashlib.sha256(fetched(one["url"]).content).hexdigest() == one["sha256"]
+
+
+@pytest.mark.req("E-05")
+def test_storage_that_denies_everything_while_it_starts_costs_a_try_at_most(
+    tmp_path: Path, film: Path, gateway: LaxGateway, bucket: str
+) -> None:
+    storage = f"s3://{bucket}?endpoint={gateway.url}"
+    with Server(tmp_path / "data", storage_url=storage, sweep_s=0.2, **FAST) as server:
+        assert server.wait(begin(server, film, "slow_writer", ONE))["status"] == "completed"
+        left = iter(range(1))
+        gateway.refusal, gateway.refuses = 403, lambda told: outputs(told) and next(left, None) is not None
+        job_id = begin(server, film, "slow_writer", ONE)
+        assert server.wait(job_id)["status"] == "completed"
+        assert [step["tries"] for step in server.job(job_id)["steps"]] == [1, 0]
+        gateway.refuses = outputs
+        denied = server.wait(begin(server, film, "slow_writer", ONE))
+        assert (denied["status"], denied["error"]["code"]) == ("failed", "storage_denied")

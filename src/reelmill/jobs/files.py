@@ -43,6 +43,7 @@ class Files:
         self.get_ttl_s = get_ttl_s
         #: When the spool may first be emptied, by the monotonic clock: the back-off goes on after the last try.
         self.rest_until = 0.0
+        self.has_worked = False  #: whether storage has done anything for this process
         self._stuck: StorageUnavailable | None = None
         self._ask_again_at = 0.0
         self._guard = threading.Lock()
@@ -69,7 +70,7 @@ class Files:
             raise
         else:
             outcome, kept = "stored", artifact
-            self._stuck = None
+            self._stuck, self.has_worked = None, True
         seconds = round(time.monotonic() - began, 3)
         told.info("upload ended", outcome=outcome, retries=patience.retries, seconds=seconds)
         return replace(kept, retries=patience.retries)
@@ -103,7 +104,9 @@ class Files:
         """Return where ffmpeg reads a file. Raises ObjectMissing, StorageUnavailable."""
         if (found := self._spooled(key)) is not None:
             return found.locate(key)
-        return self.objects.locate(key)
+        located = self.objects.locate(key)
+        self.has_worked = True
+        return located
 
     def open(self, key: str) -> Iterator[bytes]:
         """Yield a file's bytes in blocks. Raises ObjectMissing, StorageUnavailable."""

@@ -32,6 +32,7 @@ from reelmill.errors import (
     ReelmillError,
     StaleAttempt,
     Stopped,
+    StorageDenied,
     StorageUnavailable,
 )
 from reelmill.jobs.files import Files, sha256_of
@@ -84,7 +85,7 @@ def decide(error: BaseException, step: Step, policy: WorkPolicy, *, draining: bo
             return Outcome(event=StepEvent.RELEASE, failure=waits, delay_s=policy.wait_s * (1 + jitter))
         case ReelmillError():
             failure = Failure(error.code, error.detail)
-            retryable = error.retryable
+            retryable = error.retryable or bool(extra.get("may_pass"))
         case _:
             failure = Failure(InternalError.code, f"{type(error).__name__}: {error}")
             retryable = isinstance(error, OSError | MemoryError)  # any other is a defect, and will come again
@@ -259,6 +260,8 @@ class Runner:
             return self.gate.full() or DiskLow(f"The disk ran full: {error}")
         if isinstance(error, MediaProblem) and error.retryable and not self.files.answers():
             return StorageUnavailable(f"{StorageUnavailable.what} {error.detail}")
+        if isinstance(error, StorageDenied) and self.files.has_worked:
+            error.extra["may_pass"] = True  # some stores deny everything for a moment while they start
         return error
 
     def _timed(self, outcome: Outcome | None) -> Outcome | None:
