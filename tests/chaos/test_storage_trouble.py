@@ -249,3 +249,28 @@ def test_storage_that_denies_everything_while_it_starts_costs_a_try_at_most(
         gateway.refuses = outputs
         denied = server.wait(begin(server, film, "slow_writer", ONE))
         assert (denied["status"], denied["error"]["code"]) == ("failed", "storage_denied")
+
+
+@pytest.mark.req("E-05", "E-08")
+def test_each_machine_moves_and_hands_out_what_its_own_spool_keeps(
+    tmp_path: Path, film: Path, gateway: LaxGateway, bucket: str, postgres_url: str
+) -> None:
+    """Two servers on one database and one bucket, each with a data folder of its own."""
+    gateway.refuses = outputs
+    common = FAST | {"storage_url": f"s3://{bucket}?endpoint={gateway.url}", "database_url": postgres_url}
+    with Server(tmp_path / "one", **(common | {"sweep_s": 600})) as one:
+        with Server(tmp_path / "two", **(common | {"sweep_s": 0.2, "workers": 0})) as two:
+            job_id = begin(one, film, "slow_writer", ONE)
+            status_once(one, job_id, is_storing)
+            assert [fetched(made["url"]).status_code for made in artifacts(one, job_id)] == [200, 200]
+            assert [made["url"] for made in artifacts(two, job_id)] == [None, None]
+            assert two.client.get(f"/api/v1/jobs/{job_id}/download").json()["code"] == "not_ready"
+            gateway.refuses = lambda told: False
+            # The other has looked many times, and could neither move nor take for lost what it doesn't see.
+            rounds = len(gateway.arrived)
+            while two.client.get("/readyz").status_code != 200 or len(gateway.arrived) < rounds + 8:
+                time.sleep(0.1)
+            assert is_storing(two.call("GET", f"/jobs/{job_id}/status"))
+        again(one, sweep_s=0.2)
+        assert one.wait(job_id)["status"] == "completed"
+        assert all(step["attempt"] == 1 for step in one.job(job_id)["steps"])
