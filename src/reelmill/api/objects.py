@@ -98,12 +98,13 @@ class ObjectResponse(StreamingResponse):
 def router(store: FolderStore, *, elsewhere: Callable[[Grant], str] | None = None) -> APIRouter:
     """Return the routes `/objects/{key}` (or the store's own); include them where the store's `base_url` points to.
 
-    elsewhere: where an object went that isn't here any more.
+    elsewhere: where an object went that isn't here any more; nothing is taken in then, only handed out.
     """
     routes = APIRouter(route_class=SignedRoute, include_in_schema=False, max_body_size=LARGEST)
     path = f"/{store.route}/{{key:path}}"
 
-    @routes.put(path)
+    methods = METHODS if elsewhere is None else METHODS.replace("PUT, ", "")
+
     async def put(key: str, request: Request) -> Response:
         grant = store.verify("PUT", key, request.query_params.multi_items())
         _check_headers(grant, request.headers)
@@ -122,6 +123,9 @@ def router(store: FolderStore, *, elsewhere: Callable[[Grant], str] | None = Non
         )
         info = await _taken(request, incoming)
         return JSONResponse({"size": info.size_bytes, "sha256": info.sha256}, headers={"ETag": info.etag})
+
+    if elsewhere is None:
+        routes.add_api_route(path, put, methods=["PUT"])
 
     @routes.api_route(path, methods=["GET", "HEAD"])
     async def get(key: str, request: Request) -> Response:
@@ -144,8 +148,8 @@ def router(store: FolderStore, *, elsewhere: Callable[[Grant], str] | None = Non
     @routes.options(path)
     async def preflight() -> Response:
         headers = {
-            "Allow": METHODS,
-            "Access-Control-Allow-Methods": METHODS,
+            "Allow": methods,
+            "Access-Control-Allow-Methods": methods,
             "Access-Control-Allow-Headers": REQUEST_HEADERS,
             "Access-Control-Max-Age": "600",
         }
