@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import psutil
+
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root; this account is on every Unix
 START_S = 60.0
 STOP_S = 10.0
@@ -142,6 +144,8 @@ class Seaweed(Guarded):
     def halt(self) -> None:
         """Let it answer nothing: connections stay open, bytes stay unread."""
         os.kill(self.pid, signal.SIGSTOP)
+        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:  # a signal takes its time to arrive
+            time.sleep(0.005)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -701,7 +701,7 @@ class DiskLow(SetupProblem):
     code = "disk_low"
     status_code = 503
     what = "The disk is nearly full."
-    why = "Uploads, clips and the database need room; below 1 GiB the server counts as not ready."
+    why = "Uploads, clips and the database need room; below REELMILL_DISK_RESERVE_MB no step is begun. Jobs wait."
     remedy = "Free some space, or move the folder to a larger disk by REELMILL_DATA or REELMILL_STORAGE_URL."
 
 

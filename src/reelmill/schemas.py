@@ -310,7 +310,9 @@ class JobStatus(Reply):
     queue_position: int | None = Field(description="How many queued jobs come before this one; null unless queued.")
     warnings: list[str]
     error: ErrorReply | None
-    download_urls: list[str] = Field(description="Freshly signed, one for each result; empty unless completed.")
+    download_urls: list[str] = Field(
+        description="Freshly signed, one for each result; empty unless completed, or running in the stage `storing`."
+    )
     created_at: datetime
     queued_at: datetime | None
     started_at: datetime | None
@@ -423,8 +425,12 @@ class ArtifactReply(Reply):
     content_type: str
     meta: dict[str, Any]
     primary: bool = Field(description="One of the job's results; others support them (thumbnails, a manifest).")
+    key: str = Field(description="Of the object in storage.")
+    place: Literal["stored", "spool"] = Field(description="`spool`: kept locally until storage answers.")
+    retries: int = Field(description="Of its upload, beyond the first try.")
     created_at: datetime
-    url: str | None = Field(description="Freshly signed; null until the job is completed.")
+    stored_at: datetime | None = Field(description="When it was in storage; null while it is in the spool.")
+    url: str | None = Field(description="Freshly signed; null until the job is completed, or in the stage `storing`.")
 
 
 class ArtifactList(Reply):

@@ -50,6 +50,18 @@ class Settings(BaseSettings):
         description="`redis://host:6379/0` or `amqp://user:password@host:5672//`: Celery then wakes workers on all "
         "machines. Default: none; workers of other processes look by themselves.",
     )
+    spool: str | None = Field(
+        None,
+        pattern=r"^\S",
+        description="Folder that keeps finished files while storage is away, or `off`. Workers of other processes use "
+        "it when an API sees the same folder. Default: `spool` in the data folder.",
+    )
+    disk_reserve_mb: int = Field(
+        256,
+        ge=0,
+        le=1 << 20,
+        description="Least free space, in MiB, of each disk that is written to: below it no step is begun.",
+    )
     cors_origins: str = Field(
         "*",
         pattern=r"^(\*|https?://[^/\s,]+(,https?://[^/\s,]+)*)$",
@@ -167,6 +179,21 @@ class Settings(BaseSettings):
         passwords = [urlsplit(value).password for value in values if isinstance(value, str) and "://" in value]
         spelled = [text for word in passwords if word for text in (word, unquote(word))]
         return tuple(dict.fromkeys([*hidden, *spelled]))
+
+    @property
+    def spool_folder(self) -> Path | None:
+        """The spool with its default filled in; None when it is off."""
+        return None if self.spool == "off" else Path(self.spool) if self.spool else self.data / "spool"
+
+    @property
+    def written(self) -> dict[str, Path]:
+        """The folders that are written to, by what is kept there."""
+        folders = {"data": self.data, "scratch": self.data / "scratch"}
+        if self.storage.startswith("file://"):
+            folders["objects"] = Path(self.storage.removeprefix("file://"))
+        if self.spool_folder is not None:
+            folders["spool"] = self.spool_folder
+        return {name: path.absolute() for name, path in folders.items()}
 
     @property
     def embedded(self) -> bool:

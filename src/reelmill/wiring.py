@@ -19,14 +19,18 @@ import structlog
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.errors import DataFolderLocked, SettingInvalid, StorageProblem
 from reelmill.jobs.feed import Feed
+from reelmill.jobs.files import Files
+from reelmill.jobs.gate import Gate
 from reelmill.jobs.model import Json, Located
-from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline
+from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline, Spool
+from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
+from reelmill.objects.spool import SpoolFolder
 from reelmill.observe.metrics import STUCK_AFTER_S, Metrics, PlatformFigures, ProcessFigures
 from reelmill.observe.observer import PlatformObserver
 from reelmill.observe.server import MetricsServer
@@ -41,6 +45,8 @@ from reelmill.stores.sql import SqlStore, open_store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill")
 
+WAIT_S = 15.0  #: before a step that waited for storage, database or disk is tried again
+
 
 @dataclass(frozen=True, kw_only=True)
 class App:
@@ -52,9 +58,11 @@ class App:
     objects: ObjectStore
     pipelines: Mapping[str, Pipeline]
     dispatcher: Dispatcher
+    files: Files
     service: Service
     runner: Runner
     sweeper: Sweeper
+    reconciler: Reconciler
     feed: Feed
     observer: PlatformObserver
     metrics_server: MetricsServer | None
@@ -80,11 +88,13 @@ class App:
         if streams:
             self.feed.start()
         self.sweeper.start()
+        self.reconciler.start()
         self.runner.start(self.settings.workers)
 
     def stop(self) -> None:
         """Hand back what is running and give everything free."""
         self.runner.stop()
+        self.reconciler.stop()
         self.sweeper.stop()
         self.feed.stop()
         self.dispatcher.close()
@@ -97,7 +107,12 @@ class App:
 
     def dead(self) -> list[str]:
         """Return the names of the parts that aren't at their work; none while all is well."""
-        parts: dict[str, Runner | Sweeper | Feed] = {"workers": self.runner, "sweeper": self.sweeper, "feed": self.feed}
+        parts: dict[str, Runner | Sweeper | Feed | Reconciler] = {
+            "workers": self.runner,
+            "sweeper": self.sweeper,
+            "reconciler": self.reconciler,
+            "feed": self.feed,
+        }
         return [name for name, part in parts.items() if not part.alive()]
 
     def tell_platform(self) -> None:
@@ -125,6 +140,13 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     observer = PlatformObserver(Metrics(), open_traces(settings))
     objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
     watched = observed(objects, observer)
+    files = Files(
+        watched,
+        open_spool(settings, base_url),
+        backoff_s=settings.backoff_s,
+        get_ttl_s=settings.get_ttl_s,
+        on_retry=lambda: observer.count("storage_retries", operation="put_file"),
+    )
     dispatcher = open_dispatcher(settings)
     store = open_store(settings.database)
     access = SqlAccess(store.engine)
@@ -132,7 +154,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     store.on_commit = feed.wake
     service = Service(
         store=store,
-        objects=watched,
+        files=files,
         pipelines=pipelines,
         dispatcher=dispatcher,
         probe=_prober(settings, observer),
@@ -148,7 +170,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     )
     runner = Runner(
         store=store,
-        objects=watched,
+        files=files,
+        gate=Gate(files, list(settings.written.values()), settings.disk_reserve_mb << 20),
         pipelines=pipelines,
         dispatcher=dispatcher,
         advance=service.advance,
@@ -160,6 +183,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             max_retries=settings.max_retries,
             max_crashes=settings.max_crashes,
             backoff_s=settings.backoff_s,
+            wait_s=min(WAIT_S, 4 * settings.backoff_s),
             grace_s=settings.grace_s,
             queues=settings.queue_names,
             engine="celery" if settings.broker_url else "embedded" if settings.embedded else "claims",
@@ -167,8 +191,9 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         scratch=settings.data / "scratch",
         observer=observer,
     )
-    observer.metrics.watch(ProcessFigures(folders(settings), lambda: (runner.slots, runner.busy())))
+    observer.metrics.watch(ProcessFigures(settings.written, lambda: (runner.slots, runner.busy())))
     service.on_cancel = runner.look
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     sweeper = Sweeper(
         store=store,
         access=access,
@@ -180,11 +205,13 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,
             max_crashes=settings.max_crashes,
+            lease_s=settings.lease_s,
             silent_s=max(settings.lease_s, 3 * settings.heartbeat_s),
         ),
-        holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        holder=holder,
         observer=observer,
     )
+    reconciler = Reconciler(store=store, files=files, advance=service.advance, every_s=settings.sweep_s, holder=holder)
     app = App(
         settings=settings,
         store=store,
@@ -192,9 +219,11 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         objects=objects,
         pipelines=pipelines,
         dispatcher=dispatcher,
+        files=files,
         service=service,
         runner=runner,
         sweeper=sweeper,
+        reconciler=reconciler,
         feed=feed,
         observer=observer,
         metrics_server=open_metrics(settings, observer, lambda: app.dead()),
@@ -213,13 +242,6 @@ def open_metrics(settings: Settings, observer: PlatformObserver, dead: Callable[
     if settings.metrics_port is None:
         return None
     return MetricsServer(observer.metrics, settings.metrics_host, settings.metrics_port, dead)
-
-
-def folders(settings: Settings) -> dict[str, Path]:
-    """Return the folders whose disks matter, by name."""
-    url = urlsplit(settings.storage)
-    objects = {"objects": Path(url.path)} if url.scheme == "file" else {}
-    return {"data": settings.data.absolute(), **objects}
 
 
 def open_access(settings: Settings) -> SqlAccess:
@@ -293,6 +315,15 @@ def open_objects(
         )
     secret = load_secret(settings.data / "secret")
     return FolderStore(Path(url.path), secret=secret, base_url=base_url)
+
+
+def open_spool(settings: Settings, base_url: str | Callable[[], str]) -> Spool | None:
+    """Return the spool, None when it is off. A process that clients reach (base_url) hands its files out.
+
+    Raises StorageDenied, StorageUnavailable.
+    """
+    folder = settings.spool_folder
+    return SpoolFolder(folder, base_url=base_url, serves=bool(base_url)) if folder is not None else None
 
 
 def _open_s3(settings: Settings, on_retry: Callable[[str], None]) -> ObjectStore:

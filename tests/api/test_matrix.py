@@ -44,6 +44,9 @@ HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URL
     "GET /objects/{key:path}",
     "HEAD /objects/{key:path}",
     "OPTIONS /objects/{key:path}",
+    "GET /spool/{key:path}",
+    "HEAD /spool/{key:path}",
+    "OPTIONS /spool/{key:path}",
 }
 
 

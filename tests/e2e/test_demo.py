@@ -134,6 +134,7 @@ def as_artifact(path: Path, clip: dict[str, object]) -> ArtifactReply:
     return ArtifactReply.model_validate(
         {
             "id": "1", "job_id": "1", "stage": "render", "index": clip["index"], "kind": "clip", "name": path.name,
+            "key": path.name, "place": "stored", "retries": 0, "stored_at": "2026-11-21T12:00:00Z",
             "size": path.stat().st_size, "sha256": sha256(path), "content_type": "video/mp4", "meta": clip,
             "primary": True, "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ"), "url": None,
         }

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ import pytest
 import sqlalchemy as sa
 
 import servers
+from making import artifact, claim_one, done, make_job
 from reelmill.cli.options import LOCAL_KEY_FILE
 from reelmill.settings import read_settings
 from reelmill.stores import migrate
 from reelmill.stores.schema import metadata
+from reelmill.stores.sql import open_store
 from reelmill.wiring import upgrade
 from running import REELMILL, Server, free_port
 
@@ -233,7 +236,7 @@ def test_a_port_that_another_program_holds(patient: Patient) -> None:
 
 def test_a_disk_is_told_by_what_is_kept_on_it(patient: Patient) -> None:
     found = patient.line("disk")
-    assert found["level"] in ("ok", "warning") and set(found["data"]) == {"data", "scratch", "objects"}
+    assert found["level"] in ("ok", "warning") and set(found["data"]) == {"data", "scratch", "objects", "spool"}
 
 
 # ── the database ──────────────────────────────────────────────────────────────────────────────
@@ -415,3 +418,22 @@ def test_a_broker_that_is_elsewhere_or_useless_is_left_out(patient: Patient, pos
     found = patient.line("broker")
     assert is_red(found, "broker_unavailable") and "secret" not in json.dumps(found)
     assert patient.line("broker", after=found["fix"])["level"] == "ok"
+
+
+@pytest.mark.req("E-05", "E-10")
+def test_what_waits_in_the_spool_is_told(patient: Patient) -> None:
+    empty = patient.line("spool")
+    assert (empty["level"], empty["data"]["waiting"]) == ("ok", 0)
+    spool = (patient.data / "spool" / "id").read_text()
+    store = open_store(f"sqlite:///{patient.data / 'reelmill.db'}")
+    make_job(store)
+    claim = claim_one(store)
+    store.close(claim, done(artifacts=[replace(artifact(claim), place="spool", spool=spool)]))
+    store.close_engine()
+    told = patient.line("spool")
+    assert (told["level"], told["code"], told["data"]["waiting"]) == ("warning", "storage_unavailable", 1)
+    patient.env["REELMILL_SPOOL"] = "off"
+    off = patient.line("spool")
+    assert off["level"] == "warning" and "jobs wait" in off["detail"]
+    patient.env["REELMILL_SPOOL"] = str(patient.data / "reelmill.db" / "spool")
+    assert patient.line("spool")["level"] == "failed"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from reelmill.errors import (
     ChildCrashed,
+    DatabaseUnavailable,
     DeadlineExceeded,
+    DiskLow,
     EncodeFailed,
     ParamsInvalid,
     ReelmillError,
@@ -43,11 +45,11 @@ def event_of(error: BaseException, step: Step, *, draining: bool = False) -> Ste
 def test_a_retryable_error_is_tried_three_times_more_with_growing_waits() -> None:
     waits = []
     for tries in range(3):
-        outcome = decide(StorageUnavailable(), a_step(tries), POLICY, draining=False, jitter=0.0)
+        outcome = decide(EncodeFailed(), a_step(tries), POLICY, draining=False, jitter=0.0)
         assert outcome is not None and outcome.event is StepEvent.AGAIN
         waits.append(outcome.delay_s)
     assert waits == [2.0, 4.0, 8.0]
-    assert event_of(StorageUnavailable(), a_step(tries=3)) is StepEvent.FAIL
+    assert event_of(EncodeFailed(), a_step(tries=3)) is StepEvent.FAIL
 
 
 @pytest.mark.req("E-05")
@@ -58,8 +60,17 @@ def test_an_error_that_would_come_again_fails_at_once_with_its_own_code(error: R
     assert (outcome.event, outcome.failure.code) == (StepEvent.FAIL, error.code)
 
 
-def test_a_full_disk_may_pass_but_a_defect_comes_again() -> None:
-    assert event_of(OSError(28, "No space left on device"), a_step()) is StepEvent.AGAIN
+@pytest.mark.req("E-05", "C-07")
+@pytest.mark.parametrize("outage", [StorageUnavailable("s3: down"), DatabaseUnavailable("gone"), DiskLow("full")])
+def test_an_outage_waits_uncharged_however_often_it_comes(outage: ReelmillError) -> None:
+    outcome = decide(outage, a_step(tries=3, crashes=2), POLICY, draining=False, jitter=0.0)
+    assert outcome is not None and outcome.failure is not None
+    assert (outcome.event, outcome.failure.code, outcome.delay_s) == (StepEvent.RELEASE, outage.code, POLICY.wait_s)
+    assert outage.code in outcome.failure.detail
+
+
+def test_a_passing_fault_of_the_system_is_tried_again_but_a_defect_comes_again() -> None:
+    assert event_of(OSError(5, "Input/output error"), a_step()) is StepEvent.AGAIN
     assert event_of(TypeError("a defect"), a_step()) is StepEvent.FAIL
 
 

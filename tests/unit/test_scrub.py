@@ -92,4 +92,4 @@ def test_every_line_is_scrubbed_with_its_stack_trace(format: str) -> None:
     assert SECRET not in text and "known-secret" not in text
     if format == "json":
         first = json.loads(text.splitlines()[0])
-        assert list(first)[:5] == ["timestamp", "level", "logger", "event", "job_id"], "what matters comes first"
+        assert list(first)[:5] == ["job_id", "timestamp", "level", "logger", "event"], "what matters comes first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from html import escape
 from typing import Any
 
@@ -18,7 +19,7 @@ from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
-from reelmill.objects.folder import FolderStore
+from reelmill.objects.folder import FolderStore, Grant
 from reelmill.schemas import Problem
 from reelmill.wiring import App
 
@@ -88,11 +89,24 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         api.include_router(routes)
     if isinstance(app.objects, FolderStore):
         api.include_router(object_routes(app.objects))
+    if isinstance(app.files.spool, FolderStore):
+        api.include_router(object_routes(app.files.spool, elsewhere=lambda grant: _stored(app, grant)))
     if signin is not None:
         api.include_router(access.signin_routes)
     api.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api
+
+
+def _stored(app: App, grant: Grant) -> str:
+    """Return where a file went that a URL of the spool was signed for: it lives on as long as that would have."""
+    return app.objects.generate_presigned_download_url(
+        app.objects.bucket,
+        grant.key,
+        max(1, grant.expires - int(time.time())),
+        filename=grant.filename,
+        content_type=grant.response_type,
+    )
 
 
 def _operation_id(route: APIRoute) -> str:

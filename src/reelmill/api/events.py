@@ -121,6 +121,7 @@ def _event(event: JobEvent) -> str:
 
 
 def _progress(job: Job) -> str:
+    job = job.shown()
     data = {
         "status": job.status,
         "stage": job.stage,

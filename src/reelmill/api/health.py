@@ -15,7 +15,7 @@ from reelmill.doctor import broker, database, machine, storage
 from reelmill.doctor.findings import Check, Examiner, Finding, Level, failed, ok
 from reelmill.errors import InternalError
 from reelmill.schemas import CheckReply, HealthReply, ReadyReply
-from reelmill.wiring import App, folders
+from reelmill.wiring import App
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.health")
 
@@ -77,12 +77,14 @@ class Readiness:
 def checks(app: App) -> list[Check]:
     """Return what is cheap enough to be asked every few seconds."""
     settings = app.settings
-    where = folders(settings)
+    reserve = settings.disk_reserve_mb << 20
     return [
         Check(name="database", title="database", look=lambda: database.answers(app.store), limit_s=LIMIT_S),
         Check(name="schema", title="migrations", look=lambda: database.schema(settings.database), limit_s=LIMIT_S),
         Check(name="storage", title="storage", look=lambda: storage.works(app.objects), limit_s=LIMIT_S),
-        Check(name="disk", title="disk", look=lambda: machine.disk(where), limit_s=LIMIT_S),
+        Check(
+            name="disk", title="disk", look=lambda: machine.disk(settings.written, least_bytes=reserve), limit_s=LIMIT_S
+        ),
         Check(name="workers", title="workers", look=lambda: _workers(app), limit_s=LIMIT_S),
         *([Check(name="broker", title="broker", look=lambda: broker.slows(settings))] if settings.broker_url else []),
     ]

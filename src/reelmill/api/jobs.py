@@ -25,9 +25,10 @@ from reelmill.errors import (
     TransitionRefused,
     UploadNeeded,
 )
+from reelmill.jobs.files import Files
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Artifact, Attempt, Job, Stage, Step
-from reelmill.jobs.ports import ObjectStore
+from reelmill.jobs.service import has_results
 from reelmill.schemas import (
     ArtifactList,
     ArtifactReply,
@@ -155,13 +156,12 @@ def get_job_status(app: Platform, who: Who, job_id: JobId) -> JobStatus:
 @router.get("/{job_id}/artifacts")
 @needs("jobs:read", NotFound)
 def list_artifacts(app: Platform, who: Who, job_id: JobId) -> ArtifactList:
-    """List every file that the job has made so far; they have URLs once it is completed."""
+    """List every file that the job has made so far; they have URLs once it is completed, or only stores them."""
     job = app.store.job(job_id, who.tenant)
-    done = job.status is Status.COMPLETED
+    done = has_results(job)
     return ArtifactList(
         items=[
-            _artifact(artifact, app.service.artifact_url(artifact) if done else None)
-            for artifact in app.store.artifacts(job_id)
+            _artifact(artifact, app.files.url(artifact) if done else None) for artifact in app.store.artifacts(job_id)
         ]
     )
 
@@ -192,10 +192,13 @@ def download(
         if not chosen:
             raise NotFound("The job made no results to download.")
     if len(chosen) == 1:
-        return RedirectResponse(app.service.artifact_url(chosen[0], attachment=True), status_code=307)
+        url = app.files.url(chosen[0], attachment=True)
+        if url is None:
+            raise NotReady(f"{chosen[0].name} is kept on another machine until storage answers.")
+        return RedirectResponse(url, status_code=307)
     name = f"{job.pipeline}-{job.id[:8]}.zip"
     return StreamingResponse(
-        zipped(app.objects, chosen),
+        zipped(app.files, chosen),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -222,7 +225,8 @@ def retry_job(request: Request, app: Platform, who: Who, job_id: JobId) -> JobSt
 
 def status_of(app: App, job: Job) -> JobStatus:
     """Return what a client polls."""
-    artifacts = app.store.artifacts(job.id) if job.status is Status.COMPLETED else []
+    artifacts = app.store.artifacts(job.id) if has_results(job) else []
+    urls, job = app.service.download_urls(job, artifacts), job.shown()
     return JobStatus(
         job_id=job.id,
         video_id=job.video_id,
@@ -235,7 +239,7 @@ def status_of(app: App, job: Job) -> JobStatus:
         queue_position=_queue_position(app, job),
         warnings=list(job.warnings),
         error=described(job.error_code, job.error_detail),
-        download_urls=app.service.download_urls(job, artifacts),
+        download_urls=urls,
         created_at=job.created_at,
         queued_at=job.queued_at,
         started_at=job.started_at,
@@ -252,6 +256,7 @@ def _summary(job: Job) -> dict[str, Any]:
         "video_id user_id pipeline pipeline_version params status stage run priority progress_pct message "
         "correlation_id created_at queued_at started_at completed_at"
     )
+    job = job.shown()
     return {
         **{name: getattr(job, name) for name in same.split()},
         "job_id": job.id,
@@ -288,7 +293,7 @@ def _attempt(attempt: Attempt) -> AttemptReply:
 
 
 def _artifact(artifact: Artifact, url: str | None) -> ArtifactReply:
-    same = "id job_id stage index kind name sha256 content_type meta primary created_at"
+    same = "id job_id stage index kind name key sha256 content_type meta primary place retries created_at stored_at"
     return ArtifactReply(**{name: getattr(artifact, name) for name in same.split()}, size=artifact.size_bytes, url=url)
 
 
@@ -314,7 +319,7 @@ class _Outlet(io.RawIOBase):
         return taken
 
 
-def zipped(objects: ObjectStore, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
+def zipped(files: Files, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
     """Yield a ZIP archive of these files, a block at a time; stored, for videos don't shrink."""
     outlet = _Outlet()
     with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
@@ -322,7 +327,7 @@ def zipped(objects: ObjectStore, artifacts: Sequence[Artifact]) -> Iterator[byte
             member = zipfile.ZipInfo(_member_name(artifact.name), artifact.created_at.timetuple()[:6])
             member.external_attr = 0o644 << 16
             with archive.open(member, "w", force_zip64=artifact.size_bytes >= ZIP64_FROM) as file:
-                for block in objects.open(artifact.key):
+                for block in files.open(artifact.key):
                     file.write(block)
                     yield outlet.take()
             yield outlet.take()

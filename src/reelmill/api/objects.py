@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Protocol, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from reelmill.errors import BodyMismatch, RangeUnsatisfiable
+from reelmill.errors import BodyMismatch, ObjectMissing, RangeUnsatisfiable
 from reelmill.jobs.model import ObjectInfo
 from reelmill.objects.files import BLOCK, Reading
 from reelmill.objects.folder import FolderStore, Grant
@@ -95,11 +95,16 @@ class ObjectResponse(StreamingResponse):
             asyncio.get_running_loop().run_in_executor(None, self.reading.close)
 
 
-def router(store: FolderStore) -> APIRouter:
-    """Return the routes `/objects/{key}`; include them where the store's `base_url` points to."""
-    routes = APIRouter(route_class=SignedRoute, include_in_schema=False, max_body_size=LARGEST)
+def router(store: FolderStore, *, elsewhere: Callable[[Grant], str] | None = None) -> APIRouter:
+    """Return the routes `/objects/{key}` (or the store's own); include them where the store's `base_url` points to.
 
-    @routes.put("/objects/{key:path}")
+    elsewhere: where an object went that isn't here any more; nothing is taken in then, only handed out.
+    """
+    routes = APIRouter(route_class=SignedRoute, include_in_schema=False, max_body_size=LARGEST)
+    path = f"/{store.route}/{{key:path}}"
+
+    methods = METHODS if elsewhere is None else METHODS.replace("PUT, ", "")
+
     async def put(key: str, request: Request) -> Response:
         grant = store.verify("PUT", key, request.query_params.multi_items())
         _check_headers(grant, request.headers)
@@ -119,10 +124,18 @@ def router(store: FolderStore) -> APIRouter:
         info = await _taken(request, incoming)
         return JSONResponse({"size": info.size_bytes, "sha256": info.sha256}, headers={"ETag": info.etag})
 
-    @routes.api_route("/objects/{key:path}", methods=["GET", "HEAD"])
+    if elsewhere is None:
+        routes.add_api_route(path, put, methods=["PUT"])
+
+    @routes.api_route(path, methods=["GET", "HEAD"])
     async def get(key: str, request: Request) -> Response:
         grant = store.verify(request.method, key, request.query_params.multi_items())
-        reading = await asyncio.to_thread(store.read, key)
+        try:
+            reading = await asyncio.to_thread(store.read, key)
+        except ObjectMissing:
+            if elsewhere is None:
+                raise
+            return RedirectResponse(elsewhere(grant), status_code=307, headers={"Cache-Control": "no-store"})
         try:
             response = _reply(request, grant, reading)
         except BaseException:
@@ -132,11 +145,11 @@ def router(store: FolderStore) -> APIRouter:
             reading.close()
         return response
 
-    @routes.options("/objects/{key:path}")
+    @routes.options(path)
     async def preflight() -> Response:
         headers = {
-            "Allow": METHODS,
-            "Access-Control-Allow-Methods": METHODS,
+            "Allow": methods,
+            "Access-Control-Allow-Methods": methods,
             "Access-Control-Allow-Headers": REQUEST_HEADERS,
             "Access-Control-Max-Age": "600",
         }

@@ -13,14 +13,15 @@ from reelmill import wiring
 from reelmill.doctor import broker, database, machine, storage
 from reelmill.doctor.browser import Browser
 from reelmill.doctor.findings import Check, Finding, failed, ok, warned
-from reelmill.errors import PublicUrlBroken, StorageDenied
+from reelmill.errors import PublicUrlBroken, StorageDenied, StorageUnavailable
 from reelmill.jobs.ports import ObjectStore
 from reelmill.objects.folder import FolderStore
 from reelmill.settings import Settings
 from reelmill.stores.sql import SqlStore, open_store
 
-SECRETS = ("secret", "cli.key")
+SECRETS = ("secret", "cli.key", "spool/secret")
 OUTSIDE = ("public",)
+MOST_TOLD = 1000  #: files in the spool are counted up to here
 
 #: Serves a folder store's signed URLs on a free port of this machine as long as it is entered; gives its URL.
 Lend = Callable[[FolderStore], AbstractContextManager[str]]
@@ -73,14 +74,12 @@ class Installation:
     def checks(self) -> list[Check]:
         """Return all checks, in the order of the report."""
         s = self._settings
-        where = {"data": s.data, "scratch": s.data / "scratch"}
-        if (url := urlsplit(s.storage)).scheme == "file":
-            where["objects"] = Path(url.path)
+        reserve = s.disk_reserve_mb << 20
         return [
             Check(name="ffmpeg", title="ffmpeg", look=lambda: machine.ffmpeg(s.ffmpeg), limit_s=60),
             Check(name="fonts", title="fonts", look=machine.drawing, limit_s=60),
             Check(name="data", title="data folder", look=lambda: machine.folder(s.data.absolute())),
-            Check(name="disk", title="disk", look=lambda: machine.disk({n: p.absolute() for n, p in where.items()})),
+            Check(name="disk", title="disk", look=lambda: machine.disk(s.written, least_bytes=reserve)),
             Check(
                 name="secrets",
                 title="secrets",
@@ -124,6 +123,7 @@ class Installation:
                     ("clock", "  clock", lambda: self._browser.clock()),
                 )
             ),
+            Check(name="spool", title="spool", look=self._spool, needs=("data", "schema")),
             Check(name="broker", title="broker", look=lambda: broker.answers(s), limit_s=30),
             Check(name="text_model", title="text model", look=self._text_model),
         ]
@@ -163,6 +163,23 @@ class Installation:
                 fix="reelmill serve",
             )
         return ok(f"no server is running: tried by one lent for it at {self._base_url}")
+
+    def _spool(self) -> Finding:
+        """See that the spool can be written to, and how much waits there."""
+        spool = wiring.open_spool(self._settings, "")
+        if spool is None:
+            return warned(
+                StorageUnavailable("The spool is off: when storage is away, jobs wait."), fix="unset REELMILL_SPOOL"
+            )
+        storage.works(spool)
+        waiting = self._store.spooled(spool.id, limit=MOST_TOLD)
+        if waiting:
+            more = "or more " if len(waiting) == MOST_TOLD else ""
+            told = (
+                f"{len(waiting)} {more}files wait here to be moved to storage, since {waiting[0].created_at:%F %R} UTC."
+            )
+            return warned(StorageUnavailable(told), fix="reelmill doctor storage", waiting=len(waiting))
+        return ok("empty; takes finished files while storage is away", waiting=0)
 
     def _text_model(self) -> Finding:
         if self._model_key:

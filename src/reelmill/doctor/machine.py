@@ -21,7 +21,7 @@ from reelmill.errors import DataFolderUnusable, DiskLow, PortTaken, SecretExpose
 from reelmill.media import find_ffmpeg, fonts, tools, version
 
 GIB = 1 << 30
-LEAST_BYTES = GIB  #: less free space than this is an error
+LEAST_BYTES = 256 << 20  #: less free space than this is an error
 LOW = 0.10  #: less than this part of the disk is a warning
 ASK_S = 3.0
 LOCAL = ("127.0.0.1", "localhost", "[::1]")

@@ -35,6 +35,12 @@ def output_key(claim: Claim, name: str) -> str:
     return f"{output_prefix(claim.job)}{step.stage}/{step.index}/{path.stem}-r{claim.run}a{claim.attempt}{path.suffix}"
 
 
+def job_of(key: str) -> str | None:
+    """Return the id of the job that an output key belongs to; None for any other key."""
+    parts = key.split("/")
+    return parts[2] if len(parts) > 3 and parts[1] == "outputs" else None
+
+
 def run_of(key: str) -> int:
     """Return the run that an output key belongs to; 0 for a key that isn't fenced."""
     found = FENCED.search(key)

@@ -60,6 +60,7 @@ class StepEvent(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     RETRY = "retry"  #: its job was retried
+    REDO = "redo"  #: a file that it made was lost before it was stored
 
 
 class Processing(StrEnum):
@@ -108,6 +109,7 @@ STEP_TRANSITIONS: Final[dict[tuple[StepStatus, StepEvent], StepStatus]] = {
     (StepStatus.READY, StepEvent.CANCEL): StepStatus.CANCELLED,
     (StepStatus.FAILED, StepEvent.RETRY): StepStatus.READY,
     (StepStatus.CANCELLED, StepEvent.RETRY): StepStatus.READY,
+    (StepStatus.DONE, StepEvent.REDO): StepStatus.READY,
 }
 
 CLAIMABLE: Final = frozenset({Status.QUEUED, Status.RUNNING})

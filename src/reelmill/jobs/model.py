@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
+from reelmill.jobs.lifecycle import CLAIMABLE, Processing, Status, StepStatus, UploadStatus
 
 Json = Mapping[str, Any]
+Place = Literal["stored", "spool"]
+
+STORING = "storing"  #: the stage that is shown of a job whose finished files wait in a spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Job:
     progress_pct: float = 0.0  #: 0–100, never lower within a run
     message: str = ""
     warnings: tuple[str, ...] = ()
+    spooled: int = 0  #: its artifacts that wait in a spool
     priority: int = 0  #: higher is claimed earlier
     last_seq: int = 0  #: of its events
     error_code: str | None = None
@@ -88,6 +92,21 @@ class Job:
     queued_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None  #: when it ended, however it ended
+
+    @property
+    def storing(self) -> bool:
+        """Whether all steps are done and only files in a spool keep it from being completed."""
+        is_last = bool(self.stages) and self.stage == self.stages[-1].name
+        return self.status in CLAIMABLE and self.spooled > 0 and is_last and self.steps_done >= self.steps_planned
+
+    def shown(self) -> Job:
+        """Return the job as users see it: what waits in a spool is told by stage, message and a warning."""
+        if not self.spooled or self.status not in CLAIMABLE:
+            return self
+        files = "1 file is" if self.spooled == 1 else f"{self.spooled} files are"
+        warning = f"{files} kept locally, and will be moved when storage answers."
+        told = replace(self, warnings=(*self.warnings, warning))
+        return replace(told, stage=STORING, message=f"Storing: {warning}") if self.storing else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +201,9 @@ class NewArtifact:
     content_type: str
     meta: Json = field(default_factory=dict)
     primary: bool = False  #: one of the job's results, in `download_urls`; others only support them
+    place: Place = "stored"
+    spool: str | None = None  #: the id of the spool that keeps it
+    retries: int = 0  #: of its upload, beyond the first try
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +226,10 @@ class Artifact:
     meta: Json
     primary: bool
     created_at: datetime
+    place: Place = "stored"
+    spool: str | None = None  #: the id of the spool that keeps it until storage answers
+    retries: int = 0  #: of its upload by the step, beyond the first try
+    stored_at: datetime | None = None  #: None while it is in a spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ Each port has one contract suite in `tests/contract/`, run against every adapter
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -42,6 +42,8 @@ from reelmill.jobs.model import (
     Video,
     Worker,
 )
+
+T = TypeVar("T")
 
 # ── What a store is given ─────────────────────────────────────────────────────────────────────
 
@@ -103,8 +105,8 @@ class Outcome:
 
     event: StepEvent  #: FINISH, AGAIN, CRASH, RELEASE or FAIL
     result: StepResult | None = None  #: with FINISH
-    failure: Failure | None = None  #: with AGAIN, CRASH and FAIL
-    delay_s: float = 0.0  #: with AGAIN and CRASH: not claimable before
+    failure: Failure | None = None  #: with AGAIN, CRASH and FAIL; with RELEASE: what the step waits for
+    delay_s: float = 0.0  #: with AGAIN, CRASH and RELEASE: not claimable before
     command: str | None = None
     stderr: str | None = None
 
@@ -202,7 +204,8 @@ class JobStore(Protocol):
         run: the write happens only while the job is in this run.
         failure: with FAIL.
         opening: with RETRY of a job that has no steps yet: its first stage.
-        FINISH needs that no step of the present stage is open. FAIL and CANCEL cancel the running steps.
+        FINISH needs that no step of the present stage is open, and no artifact in a spool.
+        FAIL and CANCEL cancel the running steps.
         RETRY raises `run`, clears the error, sets failed and cancelled steps ready with tries and crashes 0.
         Raises TransitionRefused when the job moved between two tries, UploadNeeded for RETRY without an upload.
         """
@@ -240,6 +243,7 @@ class JobStore(Protocol):
         """End an attempt: the step, its job, video, artifacts and event in one guarded write; return the job.
 
         FAIL of an optional step counts it as done and adds a warning; of any other step fails the job.
+        RELEASE with a failure makes that the job's message. Artifacts in a spool are counted in `Job.spooled`.
         Raises StaleAttempt when the attempt or run isn't the present one: nothing was written.
         """
         ...
@@ -298,6 +302,28 @@ class JobStore(Protocol):
         ...
 
     def mark_swept(self, job_id: str) -> None: ...
+
+    # the spool
+    def spooled(self, spool: str, limit: int = 100) -> list[Artifact]:
+        """Return artifacts that wait in this spool, oldest first, whatever has become of their jobs."""
+        ...
+
+    def moved(self, artifact: Artifact) -> Job | None:
+        """Record that a spooled artifact is in storage now, and return its job; None when it was recorded before.
+
+        Guarded by (artifact, its spool): `place` becomes `stored`, `stored_at` now, `Job.spooled` one less; event
+        `artifact.stored`. It doesn't finish the job: whoever moved the last one advances it.
+        """
+        ...
+
+    def redo(self, artifact: Artifact) -> Job | None:
+        """Take back a spooled artifact whose file is lost; None when it isn't in that spool any more.
+
+        Its step is ready again (in an ended job: cancelled, so that a retry runs it) with tries and crashes 0, the
+        step's other artifacts go with it, and the job's stage is the step's: steps of later stages, which were planned
+        from the lost file, are removed with their artifacts and attempts. Event `step.redo`.
+        """
+        ...
 
     # reading
     def video(self, video_id: str, tenant: str | None = None) -> Video:
@@ -450,6 +476,14 @@ class StoredReply:
 # ── ObjectStore ───────────────────────────────────────────────────────────────────────────────
 
 
+class Patience(Protocol):
+    """Does requests to an object store, and does them again; may be called by several threads at once."""
+
+    def __call__(self, what: str, act: Callable[[], T], /) -> T:
+        """Return what `act` returns. Raises StorageUnavailable after the last try, Stopped, and what else it raises."""
+        ...
+
+
 class ObjectStore(Protocol):
     """Where files live. Keys are made by Reelmill: `[A-Za-z0-9._-]` segments joined by `/`, never from user input.
 
@@ -526,8 +560,13 @@ class ObjectStore(Protocol):
         """Raises ObjectMissing."""
         ...
 
-    def put_file(self, key: str, path: Path, *, content_type: str, sha256: str) -> ObjectInfo:
-        """Store a local file, checked against its hex SHA-256; replaces what was there. May move the file."""
+    def put_file(
+        self, key: str, path: Path, *, content_type: str, sha256: str, patience: Patience | None = None
+    ) -> ObjectInfo:
+        """Store a local file, checked against its hex SHA-256; replaces what was there. May move the file.
+
+        patience: does each request (of a file in parts, each part), and is alone to decide on another try.
+        """
         ...
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -603,6 +642,20 @@ class Unobserved:
 
 
 UNOBSERVED = Unobserved()
+
+
+class Spool(ObjectStore, Protocol):
+    """A local folder that keeps finished files while the object store is away; an API hands them out from there."""
+
+    id: str  #: made once, kept in the folder: processes with the same id see the same files
+
+    def announce(self) -> None:
+        """Say that an API of this process hands these files out; again and again, as long as it does."""
+        ...
+
+    def is_readable(self) -> bool:
+        """Tell whether an API that sees this very folder has announced itself a short time ago."""
+        ...
 
 
 # ── Dispatcher ────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,6 @@ Whatever ends a step, one `match` in `decide` turns it into one outcome, and one
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shlex
@@ -14,9 +13,10 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -25,14 +25,20 @@ from reelmill import __version__
 from reelmill.errors import (
     ChildCrashed,
     DatabaseUnavailable,
+    DiskLow,
     InternalError,
+    MediaProblem,
     NotFound,
+    ObjectMissing,
     ReelmillError,
     StaleAttempt,
     Stopped,
-    StorageProblem,
+    StorageDenied,
+    StorageUnavailable,
 )
 from reelmill.jobs.endings import tell_end
+from reelmill.jobs.files import Files, sha256_of
+from reelmill.jobs.gate import Gate, ran_full
 from reelmill.jobs.keys import output_key
 from reelmill.jobs.lifecycle import Status, StepEvent
 from reelmill.jobs.model import Claim, Job, Json, Located, NewArtifact, Step
@@ -42,7 +48,6 @@ from reelmill.jobs.ports import (
     Failure,
     Held,
     JobStore,
-    ObjectStore,
     Observer,
     Outcome,
     Pipeline,
@@ -69,6 +74,7 @@ class WorkPolicy:
     max_retries: int = 3
     max_crashes: int = 3
     backoff_s: float = 2.0
+    wait_s: float = 15.0  #: before a step that waits for storage, database or disk may be claimed again
     grace_s: float = 30.0
     queues: tuple[str, ...] | None = None  #: that steps are taken of; None: all
     engine: str = "embedded"  #: what wakes the workers, as the register of workers tells
@@ -93,9 +99,12 @@ def decide(error: BaseException, step: Step, policy: WorkPolicy, *, draining: bo
                 worn = Failure("worker_crashed", f"Its processes died {policy.max_crashes} times: {error.detail}")
                 return Outcome(event=StepEvent.FAIL, failure=worn, command=command, stderr=stderr)
             return Outcome(event=StepEvent.CRASH, failure=failure, command=command, stderr=stderr)
+        case StorageUnavailable() | DatabaseUnavailable() | DiskLow():  # nobody's fault: an outage waits, never fails
+            waits = Failure(error.code, f"{error.code}: {error.detail}")
+            return Outcome(event=StepEvent.RELEASE, failure=waits, delay_s=policy.wait_s * (1 + jitter))
         case ReelmillError():
             failure = Failure(error.code, error.detail)
-            retryable = error.retryable
+            retryable = error.retryable or bool(extra.get("may_pass"))
         case _:
             failure = Failure(InternalError.code, f"{type(error).__name__}: {error}")
             retryable = isinstance(error, OSError | MemoryError)  # any other is a defect, and will come again
@@ -112,7 +121,8 @@ class Runner:
         self,
         *,
         store: JobStore,
-        objects: ObjectStore,
+        files: Files,
+        gate: Gate,
         pipelines: Mapping[str, Pipeline],
         dispatcher: Dispatcher,
         advance: Callable[[Job], None],
@@ -121,7 +131,8 @@ class Runner:
         observer: Observer = UNOBSERVED,
     ) -> None:
         self.store = store
-        self.objects = objects
+        self.files = files
+        self.gate = gate
         self.pipelines = pipelines
         self.dispatcher = dispatcher
         self.advance = advance
@@ -140,6 +151,7 @@ class Runner:
         self.ended = 0  #: steps that this process has worked on
         self._look = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._waiting_since: dict[str, datetime] = {}  #: what steps wait for, by its code
 
     def start(self, slots: int) -> None:
         """Start `slots` workers and the thread that keeps their leases."""
@@ -208,6 +220,9 @@ class Runner:
     def _claim_on(self) -> None:
         rung_by: str | None = None  # the engine's id of the ring that made us look, until nothing is left
         while not self._draining.is_set():
+            if self.gate.closed() is not None:
+                self._draining.wait(min(self.policy.poll_s, 1.0))
+                continue
             try:
                 claims = self.store.claim(self.worker_id, limit=1, lease_s=self.policy.lease_s, engine_task_id=rung_by)
             except DatabaseUnavailable as error:
@@ -273,12 +288,14 @@ class Runner:
         except Exception as error:
             if not isinstance(error, ReelmillError):
                 log.exception("step failed unexpectedly")
-            outcome = decide(
-                error,
-                claim.step,
-                self.policy,
-                draining=self._draining.is_set(),
-                jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
+            outcome = self._timed(
+                decide(
+                    self._cause(error),
+                    claim.step,
+                    self.policy,
+                    draining=self._draining.is_set() or work.silent,
+                    jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
+                )
             )
             log.info(
                 "step not done",
@@ -286,6 +303,8 @@ class Runner:
                 detail=str(error),
                 outcome=str(outcome.event) if outcome else "dropped",
             )
+        # Before the record: what fills the disk here may be what keeps the database from writing.
+        shutil.rmtree(work.scratch, ignore_errors=True)
         job = None
         if outcome is not None:
             try:
@@ -301,7 +320,9 @@ class Runner:
             work.discard()
         if job is None or outcome is None:
             return "lost"
-        if outcome.event in (StepEvent.CRASH, StepEvent.RELEASE):
+        if outcome.event is StepEvent.FINISH:
+            self._waiting_since.clear()
+        if outcome.event in (StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s:
             self.dispatcher.ring(job_id=job.id)
         if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
             self.advance(job)
@@ -309,8 +330,30 @@ class Runner:
             tell_end(self.observer, job)
         return str(outcome.event)
 
+    def _cause(self, error: Exception) -> Exception:
+        """Return what is behind an error: media tools fail when the disk is full or their source can't be read."""
+        if ran_full(error):
+            return self.gate.full() or DiskLow(f"The disk ran full: {error}")
+        if isinstance(error, MediaProblem) and error.retryable and not self.files.answers():
+            return StorageUnavailable(f"{StorageUnavailable.what} {error.detail}")
+        if isinstance(error, StorageDenied) and self.files.has_worked:
+            error.extra["may_pass"] = True  # some stores deny everything for a moment while they start
+        return error
+
+    def _timed(self, outcome: Outcome | None) -> Outcome | None:
+        """Add to what a step waits for since when this process knows of it."""
+        if outcome is None or outcome.event is not StepEvent.RELEASE or outcome.failure is None:
+            return outcome
+        code, detail = outcome.failure.code, outcome.failure.detail.removeprefix(f"{outcome.failure.code}: ")
+        since = self._waiting_since.setdefault(code, datetime.now(UTC))
+        told = f"{code}: waiting since {since:%Y-%m-%d %H:%M} UTC. {detail}"
+        return replace(outcome, failure=Failure(code, told))
+
     def _close(self, claim: Claim, outcome: Outcome) -> Job | None:
-        """Record an outcome, waiting out a database that is away for less than the lease; None when it was stale."""
+        """Record an outcome, waiting out a database that is away; None when it was stale.
+
+        However late it comes, the fence decides. Only a worker that shall end gives up, after the lease.
+        """
         deadline = time.monotonic() + self.policy.lease_s
         while True:
             try:
@@ -320,7 +363,7 @@ class Runner:
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")
                 return None
             except DatabaseUnavailable:
-                if time.monotonic() > deadline:
+                if self._draining.is_set() and time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
 
@@ -355,7 +398,11 @@ class Runner:
             except DatabaseUnavailable as error:
                 log.warning("lease check failed", detail=error.detail)
                 # Silent for a whole lease: others may hold our steps by now, so we must let go.
-                kept = frozenset(works) if moment - known < self.policy.lease_s else frozenset()
+                kept = frozenset(works)
+                if moment - known >= self.policy.lease_s:
+                    kept = frozenset()
+                    for work in works.values():
+                        work.silent = True
             except Exception:  # a defect here must not end the heartbeat of all other steps
                 log.exception("lease check failed unexpectedly")
                 continue
@@ -418,20 +465,34 @@ class StepWork:
         self.claim = claim
         self.scratch = scratch
         self.stop = threading.Event()
+        self.silent = False  #: stopped because the database was away too long: handed back when it answers
         self._runner = runner
         self._commands: list[str] = []
         self._published: list[str] = []
         self._reported_at = 0.0
 
     def locate(self, key: str) -> Located:
-        return self._runner.objects.locate(key)
+        with self._or_elsewhere(key):
+            return self._runner.files.locate(key)
 
     def fetch(self, key: str, name: str) -> Path:
         path = self.scratch / name
-        with path.open("wb") as file:
-            for block in self._runner.objects.open(key):
+        with path.open("wb") as file, self._or_elsewhere(key):
+            for block in self._runner.files.open(key):
                 file.write(block)
         return path
+
+    @contextmanager
+    def _or_elsewhere(self, key: str) -> Iterator[None]:
+        """Let a step wait for a file that lies in another machine's spool. Raises StorageUnavailable for it."""
+        try:
+            yield
+        except ObjectMissing as missing:
+            if any(
+                made.key == key and made.place == "spool" for made in self._runner.store.artifacts(self.claim.job.id)
+            ):
+                raise StorageUnavailable(f"{key} is kept on another machine until storage answers") from missing
+            raise
 
     def progress(self, fraction: float, message: str | None = None) -> None:
         self._check()
@@ -465,28 +526,24 @@ class StepWork:
         primary: bool = False,
     ) -> NewArtifact:
         self._check_held()
-        key = output_key(self.claim, name)
-        sha256 = _sha256(path)
-        size_bytes = path.stat().st_size
-        self._published.append(key)
-        self._runner.objects.put_file(key, path, content_type=content_type, sha256=sha256)
-        self._runner.observer.observe("artifact_bytes", size_bytes, pipeline=self.claim.job.pipeline, kind=kind)
-        return NewArtifact(
+        made = NewArtifact(
             kind=kind,
             name=name,
-            key=key,
-            size_bytes=size_bytes,
-            sha256=sha256,
+            key=output_key(self.claim, name),
+            size_bytes=path.stat().st_size,
+            sha256=sha256_of(path),
             content_type=content_type,
             meta=meta or {},
             primary=primary,
         )
+        self._published.append(made.key)
+        self._runner.observer.observe("artifact_bytes", made.size_bytes, pipeline=self.claim.job.pipeline, kind=kind)
+        return self._runner.files.put(path, made, self.stop)
 
     def discard(self) -> None:
         """Remove what was published for nothing; what can't be removed now is swept later."""
         for key in self._published:
-            with suppress(StorageProblem):
-                self._runner.objects.delete(key)
+            self._runner.files.delete(key)
 
     def _check_held(self) -> None:
         """Raises Stopped when the step isn't ours any more: a worker that was frozen must store nothing."""
@@ -505,8 +562,3 @@ class StepWork:
 def shown_command(argv: Sequence[str]) -> str:
     """Return a command to read and to paste; signed URLs lose their queries, which are secrets."""
     return shlex.join(w.split("?", 1)[0] if w.startswith(("http://", "https://")) else w for w in argv)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,6 +31,7 @@ from reelmill.errors import (
     UploadProblem,
 )
 from reelmill.jobs.endings import tell_end
+from reelmill.jobs.files import Files
 from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
 from reelmill.jobs.locks import KeyedLock
@@ -45,7 +46,6 @@ from reelmill.jobs.ports import (
     JobStore,
     NewJob,
     NewVideo,
-    ObjectStore,
     Observer,
     Opening,
     Pipeline,
@@ -97,7 +97,7 @@ class Service:
         self,
         *,
         store: JobStore,
-        objects: ObjectStore,
+        files: Files,
         pipelines: Mapping[str, Pipeline],
         dispatcher: Dispatcher,
         probe: Callable[[Located], Json],
@@ -105,7 +105,8 @@ class Service:
         observer: Observer = UNOBSERVED,
     ) -> None:
         self.store = store
-        self.objects = objects
+        self.files = files
+        self.objects = objects = files.objects
         self.pipelines = pipelines
         self.dispatcher = dispatcher
         self.probe = probe
@@ -472,25 +473,16 @@ class Service:
     # ── results ───────────────────────────────────────────────────────────────────────────────
 
     def download_urls(self, job: Job, artifacts: Sequence[Artifact]) -> list[str]:
-        """Return a freshly signed URL for each result of a completed job; nothing for any other."""
-        if job.status is not Status.COMPLETED:
+        """Return a freshly signed URL for each result of a job that is completed or stores; nothing for any other."""
+        if not has_results(job):
             return []
-        return [self.artifact_url(artifact) for artifact in artifacts if artifact.primary]
-
-    def artifact_url(self, artifact: Artifact, *, attachment: bool = False) -> str:
-        """Return a signed GET URL for one artifact; `attachment` makes a browser save it under its name."""
-        return self.objects.generate_presigned_download_url(
-            self.objects.bucket,
-            artifact.key,
-            self.policy.get_ttl_s,
-            filename=artifact.name if attachment else None,
-            content_type=artifact.content_type,
-        )
+        urls = (self.files.url(artifact) for artifact in artifacts if artifact.primary)
+        return [url for url in urls if url is not None]
 
     def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:
-        """Return a completed job and its artifacts. Raises NotReady, NotFound."""
+        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound."""
         job = self.store.job(job_id, caller.tenant)
-        if job.status is not Status.COMPLETED:
+        if not has_results(job):
             raise NotReady(f"The job is {job.status}.", status=str(job.status))
         return job, self.store.artifacts(job_id)
 
@@ -570,6 +562,11 @@ class Service:
         for block in self.objects.open(key):
             digest.update(block)
         return digest.hexdigest()
+
+
+def has_results(job: Job) -> bool:
+    """Tell whether a job's files may be taken: all are made, if they may still wait in a spool to be stored."""
+    return job.status is Status.COMPLETED or job.storing
 
 
 def _takes_upload(job: Job) -> bool:

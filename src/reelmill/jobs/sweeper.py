@@ -30,6 +30,7 @@ class SweepPolicy:
     ring_again_s: float = 30.0
     silent_s: float = 60.0  #: a worker that wasn't heard of for so long isn't counted on
     max_crashes: int = 3
+    lease_s: float = 60.0  #: of steps
     incoming_s: float = 2 * 86_400.0  #: age at which what broken uploads left is removed; more than an upload's life
 
 
@@ -59,6 +60,7 @@ class Sweeper:
         self.holder = holder
         self.observer = observer
         self._purged_at = 0.0
+        self._blind_until = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
@@ -81,6 +83,10 @@ class Sweeper:
                     self.sweep()
                     self.observer.observe("sweep_seconds", time.monotonic() - began)
             except (DatabaseUnavailable, StorageProblem) as error:
+                if isinstance(error, DatabaseUnavailable):
+                    # Workers couldn't reach the database either: their silence is no crash. They hand back what
+                    # they couldn't keep as soon as it answers.
+                    self._blind_until = time.monotonic() + self.policy.lease_s
                 log.warning("sweep put off", code=error.code, detail=error.detail)
             except Exception:  # one bad row must not end all care; the next sweep tries again
                 log.exception("sweep failed")
@@ -88,12 +94,13 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Do one round. Every part is repeatable and guarded: two sweepers at once do no harm."""
-        for held in self.store.lose_dead(max_crashes=self.policy.max_crashes):
-            job = self.store.job(held.step_id.split(":", 1)[0])
-            self.observer.count("leases_lost")
-            log.warning("lease lost", job_id=job.id, step=held.step_id, attempt=held.attempt, user_id=job.user_id)
-            if job.error_code == "worker_crashed":
-                tell_end(self.observer, job)
+        if time.monotonic() >= self._blind_until:
+            for held in self.store.lose_dead(max_crashes=self.policy.max_crashes):
+                job = self.store.job(held.step_id.split(":", 1)[0])
+                self.observer.count("leases_lost")
+                log.warning("lease lost", job_id=job.id, step=held.step_id, attempt=held.attempt, user_id=job.user_id)
+                if job.error_code == "worker_crashed":
+                    tell_end(self.observer, job)
         for job in self.store.stalled():
             self.advance(job)
         if slots := self._slots():

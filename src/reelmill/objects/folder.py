@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import hmac
 import io
@@ -45,6 +46,7 @@ from reelmill.errors import (
     StorageUnavailable,
 )
 from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
+from reelmill.jobs.ports import Patience
 from reelmill.objects.files import BLOCK, Incoming, Reading, seal, storage
 from reelmill.objects.names import (
     OCTETS,
@@ -120,11 +122,13 @@ class FolderStore:
         base_url: Callable[[], str] | str,
         clock: Callable[[], float] = time.time,
         bucket: str = "local",
+        route: str = "objects",
     ) -> None:
-        """Make the folders. base_url: what precedes `/objects/…` in signed URLs, read at each signing."""
+        """Make the folders. base_url: what precedes `/{route}/…` in signed URLs, read at each signing."""
         if len(secret) < SECRET_BYTES:
             raise SettingInvalid(f"the signing secret needs at least {SECRET_BYTES} bytes")
         self.bucket = bucket
+        self.route = route
         self._secret = secret
         self._base_url = base_url
         self._clock = clock
@@ -282,7 +286,7 @@ class FolderStore:
         query = {"expires": str(expires), **{name: value for name, value in fields.items() if value}}
         query["signature"] = self._signature(method, key, query)
         base = self._base_url if isinstance(self._base_url, str) else self._base_url()
-        return f"{base.rstrip('/')}/objects/{key}?{urlencode(query)}", expires
+        return f"{base.rstrip('/')}/{self.route}/{key}?{urlencode(query)}", expires
 
     def _signature(self, method: str, key: str, fields: Mapping[str, str]) -> str:
         # A JSON list can't be read in two ways, whatever the fields contain.
@@ -349,13 +353,19 @@ class FolderStore:
                 yield key
 
     # writing
-    def put_file(self, key: str, path: Path, *, content_type: str, sha256: str) -> ObjectInfo:
+    def put_file(
+        self, key: str, path: Path, *, content_type: str, sha256: str, patience: Patience | None = None
+    ) -> ObjectInfo:
         """Move a file in (a copy if it lies on another file system or has a second name), checked.
 
         When this fails the file is still at `path`; when it succeeded before and `path` is gone, so is the work.
         Raises BodyMismatch, FileNotFoundError, StorageDenied, StorageUnavailable.
         """
         check_key(key)
+        take = functools.partial(self._take, key, path, content_type, sha256)
+        return take() if patience is None else patience(f"store {key}", take)
+
+    def _take(self, key: str, path: Path, content_type: str, sha256: str) -> ObjectInfo:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from urllib.parse import quote
 
@@ -76,3 +77,13 @@ def disposition(filename: str | None) -> str:
     plain = re.sub(r'[^\x20-\x7e]|["%]', "_", name)  # some clients decode %41 even here
     exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
     return f'attachment; filename="{plain}"{exact}'
+
+
+def base64_of(sha256: str) -> str:
+    """Return a hex digest as S3 writes it."""
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def hex_of(checksum: str | None) -> str | None:
+    """Return S3's SHA-256 in hex; None for that of parts (`…-N`), which isn't the object's."""
+    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None

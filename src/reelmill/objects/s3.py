@@ -9,7 +9,8 @@ by ourselves (`sigv4.py`), for a signature covers the host. What the store was s
 
 from __future__ import annotations
 
-import base64
+import copy
+import functools
 import hashlib
 import math
 import threading
@@ -20,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import boto3
 import structlog
@@ -40,15 +41,18 @@ from reelmill.errors import (
     StorageUnavailable,
 )
 from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
+from reelmill.jobs.ports import Patience
 from reelmill.objects import s3_cors
 from reelmill.objects.names import (
     OCTETS,
+    base64_of,
     check_body,
     check_key,
     check_media_type,
     check_part,
     check_split,
     disposition,
+    hex_of,
     is_key,
 )
 from reelmill.objects.s3_errors import storage
@@ -66,6 +70,8 @@ CONNECTIONS = 64  #: kept open by one process
 LOCATED_S = 12 * 3600  #: life of a URL that a media tool reads: longer than a step may take
 RESUMES = 3  #: a broken download is taken up again so often without a byte in between
 PROBES = ".probe/"
+
+T = TypeVar("T")
 
 
 class S3Store:
@@ -113,6 +119,8 @@ class S3Store:
             if region is None:
                 raise ValueError("name its region, as in s3://videos?region=eu-central-1")
             self.client = session.client("s3", endpoint_url=place.endpoint, config=config)
+            once = config.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+            trying_once = session.client("s3", endpoint_url=place.endpoint, config=once)
         except (BotoCoreError, ValueError) as error:  # a region, a profile or a shared file that makes no sense
             raise SettingInvalid(f"The bucket {place.bucket} of REELMILL_STORAGE_URL can't be used: {error}") from error
         if self._found is None:
@@ -123,7 +131,10 @@ class S3Store:
         self._outside = self._presigner(place.public_endpoint or self.client.meta.endpoint_url, region)
         self._path = f"/{place.prefix}" if place.virtual else f"/{place.bucket}/{place.prefix}"
         self._probing = threading.Lock()
-        self._probed: Probed | None = None
+        self._probed: list[Probed] = []  #: nothing until it was tried out; shared with the store below
+        # The same store for callers with a patience of their own: the tries of two layers would multiply.
+        self._once = copy.copy(self)
+        self._once.client = trying_once
 
     def _sent(self, request: Any, operation_name: str, **_: Any) -> None:
         """See each request as it goes out. botocore counts those of one call in their context."""
@@ -148,11 +159,11 @@ class S3Store:
         return self._seen().capabilities
 
     def _seen(self) -> Probed:
-        if self._probed is None:
+        if not self._probed:
             with self._probing:
-                if self._probed is None:
-                    self._probed = probe(self)
-        return self._probed
+                if not self._probed:
+                    self._probed.append(probe(self))
+        return self._probed[0]
 
     # signing
     def sign_put(
@@ -257,7 +268,7 @@ class S3Store:
         """Return a request that is bound to all that is given. inside: for a client on the server's own network."""
         sent = dict(headers or {})
         if sha256 is not None:
-            sent["x-amz-checksum-sha256"] = _base64(sha256)
+            sent["x-amz-checksum-sha256"] = base64_of(sha256)
         # Clients set Content-Length by themselves, browsers let nobody else: it is signed but not handed out.
         signed = sent if size_bytes is None else {**sent, "content-length": str(size_bytes)}
         url, expires = self._sign(method, key, expires_s, query, signed, inside)
@@ -311,7 +322,7 @@ class S3Store:
         return ObjectInfo(
             key=key,
             size_bytes=found["ContentLength"],
-            sha256=_hex(found.get("ChecksumSHA256")),
+            sha256=hex_of(found.get("ChecksumSHA256")),
             content_type=found.get("ContentType") or OCTETS,
             modified_at=found["LastModified"].astimezone(UTC),
             etag=found["ETag"],
@@ -372,31 +383,44 @@ class S3Store:
                         yield key
 
     # writing
-    def put_file(self, key: str, path: Path, *, content_type: str, sha256: str) -> ObjectInfo:
+    def put_file(
+        self, key: str, path: Path, *, content_type: str, sha256: str, patience: Patience | None = None
+    ) -> ObjectInfo:
         """Store a file: up to 16 MiB by one PUT, larger ones in parts; each checked by the store where it can.
 
         Raises BodyMismatch, FileNotFoundError, StorageDenied, StorageUnavailable.
         """
-        at, content_type = self.at(key), check_media_type(content_type)
+        check_key(key)
+        content_type = check_media_type(content_type)
+        patiently, store = patience or _at_once, self if patience is None else self._once
         with path.open("rb") as file:
             size = path.stat().st_size
-            if size > PART and self.capabilities().multipart:
-                self._send_parts(key, file, size, content_type, sha256)
+            does = patiently(f"try out the store for {key}", self.capabilities)
+            if size > PART and does.multipart:
+                store._send_parts(key, file, size, content_type, sha256, patiently)
             else:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     raise BodyMismatch(f"{path.name} isn't the file with SHA-256 {sha256}")
-                file.seek(0)
-                with storage(key):
-                    self.client.put_object(**at, Body=file, ContentType=content_type, **self._checksum(sha256))
-        stored = self.head(key)
+                patiently(f"PUT {key}", lambda: store._send_whole(key, file, content_type, sha256))
+        stored = patiently(f"HEAD {key}", lambda: store.head(key))
         if stored.size_bytes != size or stored.sha256 not in (None, sha256):
             raise BodyMismatch(f"{key} was stored with {stored.size_bytes} bytes, {size} were sent")
         return stored
 
-    def _send_parts(self, key: str, file: Any, size: int, content_type: str, sha256: str) -> None:
+    def _send_whole(self, key: str, file: IO[bytes], content_type: str, sha256: str) -> None:
+        file.seek(0)
+        with storage(key):
+            self.client.put_object(**self.at(key), Body=file, ContentType=content_type, **self._checksum(sha256))
+
+    def _send_parts(
+        self, key: str, file: IO[bytes], size: int, content_type: str, sha256: str, patiently: Patience
+    ) -> None:
         """Send a file in parts, a few at a time; nothing is under the key unless all of it was right."""
         part_size = max(PART, -(-size // self.limits.part_count))
-        multipart_id = self.begin_multipart(key, size_bytes=size, part_size=part_size, content_type=content_type)
+        begin = functools.partial(
+            self.begin_multipart, key, size_bytes=size, part_size=part_size, content_type=content_type
+        )
+        multipart_id = patiently(f"begin the parts of {key}", begin)
         digest = hashlib.sha256()
         parts: list[StoredPart] = []
         try:
@@ -406,17 +430,25 @@ class S3Store:
                 while block := file.read(part_size):
                     number += 1
                     digest.update(block)
-                    under_way.append(pool.submit(self._send_part, key, multipart_id, number, block))
+                    send = functools.partial(self._send_part, key, multipart_id, number, block)
+                    under_way.append(pool.submit(patiently, f"PUT part {number} of {key}", send))
                     if len(under_way) == SENDERS:
                         parts.append(under_way.popleft().result())
                 parts += [one.result() for one in under_way]
             if digest.hexdigest() != sha256:
                 raise BodyMismatch(f"{Path(file.name).name} isn't the file with SHA-256 {sha256}")
-            self.join(key, multipart_id, parts)
+            patiently(f"join the parts of {key}", lambda: self._joined(key, multipart_id, parts))
         except BaseException:
             with suppress(StorageProblem):  # what stays is purged later
                 self.abort_multipart(key, multipart_id)
             raise
+
+    def _joined(self, key: str, multipart_id: str, parts: Sequence[StoredPart]) -> None:
+        try:
+            self.join(key, multipart_id, parts)
+        except MultipartGone:  # joined by a try whose reply was lost
+            if self._there(key, sum(part.size_bytes for part in parts)) is None:
+                raise
 
     def _send_part(self, key: str, multipart_id: str, number: int, body: bytes) -> StoredPart:
         sha256 = hashlib.sha256(body).hexdigest()
@@ -424,12 +456,12 @@ class S3Store:
             sent = self.client.upload_part(
                 **self.at(key), UploadId=multipart_id, PartNumber=number, Body=body, **self._checksum(sha256, part=True)
             )
-        told = _hex(sent.get("ChecksumSHA256"))
+        told = hex_of(sent.get("ChecksumSHA256"))
         return StoredPart(number=number, size_bytes=len(body), etag=sent["ETag"], sha256=told)
 
     def _checksum(self, sha256: str, *, part: bool = False) -> dict[str, str]:
         does = self.capabilities()
-        return {"ChecksumSHA256": _base64(sha256)} if (does.part_checksums if part else does.binds_checksum) else {}
+        return {"ChecksumSHA256": base64_of(sha256)} if (does.part_checksums if part else does.binds_checksum) else {}
 
     def delete(self, key: str) -> None:
         with storage(key):
@@ -457,7 +489,7 @@ class S3Store:
                 number=number,
                 size_bytes=part["Size"],
                 etag=part["ETag"],
-                sha256=_hex(part.get("ChecksumSHA256")),
+                sha256=hex_of(part.get("ChecksumSHA256")),
             )
             for number, part in sorted(newest.items())
         ]
@@ -496,7 +528,7 @@ class S3Store:
         """Let the store make the object of these parts; nothing is looked at before or after."""
         named = [
             {"PartNumber": part.number, "ETag": part.etag}
-            | ({"ChecksumSHA256": _base64(part.sha256)} if part.sha256 else {})
+            | ({"ChecksumSHA256": base64_of(part.sha256)} if part.sha256 else {})
             for part in parts
         ]
         with storage(key, multipart=True):
@@ -554,18 +586,13 @@ class S3Store:
         return {"Bucket": self.bucket, "Key": self.place.prefix + key}
 
 
+def _at_once(_what: str, act: Callable[[], T]) -> T:
+    """The patience of who has none: botocore tries again by itself."""
+    return act()
+
+
 _HEADERS = {"content-type": "Content-Type", "if-none-match": "If-None-Match"}
 
 
 def _told(parts: Sequence[StoredPart]) -> list[tuple[int, int, str]]:
     return [(part.number, part.size_bytes, part.etag.strip('"')) for part in parts]
-
-
-def _base64(sha256: str) -> str:
-    """Return a hex digest as S3 writes it."""
-    return base64.b64encode(bytes.fromhex(sha256)).decode()
-
-
-def _hex(checksum: str | None) -> str | None:
-    """Return S3's SHA-256 in hex; None for that of parts (`…-N`), which isn't the object's."""
-    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None

@@ -58,6 +58,10 @@ def has_open_step() -> sa.ColumnElement[bool]:
     return sa.exists().where(steps.c.job_id == jobs.c.id, steps.c.status.in_(OPEN_STEPS)).correlate(jobs)
 
 
+def has_spooled() -> sa.ColumnElement[bool]:
+    return jobs.c.spooled > 0
+
+
 def claimable() -> sa.ColumnElement[bool]:
     return sa.and_(steps.c.status == StepStatus.READY, steps.c.not_before <= now(), jobs.c.status.in_(list(CLAIMABLE)))
 
@@ -224,7 +228,7 @@ def finish(tx: Connection, job_id: str, run: int | None) -> Job:
         job_id,
         Event.FINISH,
         run=run,
-        where=[~has_open_step()],
+        where=[~has_open_step(), ~has_spooled()],
         values={
             "progress_pct": 100.0,
             "message": "Completed",
@@ -477,7 +481,7 @@ def close_step(tx: Connection, claim: Claim, outcome: Outcome) -> rows.Row | Non
         case StepEvent.CRASH:
             values |= {"crashes": steps.c.crashes + 1, "not_before": now(outcome.delay_s)}
         case _:
-            values |= {"not_before": now()}
+            values |= {"not_before": now(outcome.delay_s)}
     return returned(tx, of_claim(claim).values(values))
 
 
@@ -527,8 +531,15 @@ def insert_artifacts(tx: Connection, claim: Claim, job: rows.Row, outcome: Outco
                 meta=dict(made.meta),
                 primary=made.primary,
                 created_at=now(),
+                place=made.place,
+                spool=made.spool,
+                retries=made.retries,
+                stored_at=now() if made.place == "stored" else None,
             )
         )
+    kept = sum(made.place == "spool" for made in outcome.result.artifacts)
+    if kept:
+        tx.execute(sa.update(jobs).where(jobs.c.id == claim.job.id).values(spooled=jobs.c.spooled + kept))
 
 
 def count_done(

@@ -126,6 +126,12 @@ class SqlReads:
         return [Artifact(**dict(zip(names, row, strict=True))) for row in found]
 
     @reading
+    def spooled(self, tx: Connection, spool: str, limit: int = 100) -> list[Artifact]:
+        a = schema.artifacts
+        query = sa.select(a).where(a.c.spool == spool).order_by(a.c.created_at, a.c.id).limit(limit)
+        return [rows.to_artifact(row) for row in tx.execute(query).mappings()]
+
+    @reading
     def events_after(self, tx: Connection, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
         e = schema.events
         found: list[JobEvent] = []

@@ -16,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from reelmill.errors import CursorInvalid
 from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video, Worker
+from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video, Worker
 
 Row = RowMapping | Mapping[str, Any]
 M = TypeVar("M")
@@ -57,6 +57,10 @@ def to_step(row: Row) -> Step:
 
 def to_attempt(row: Row) -> Attempt:
     return _only(Attempt, row)
+
+
+def to_artifact(row: Row) -> Artifact:
+    return _only(Artifact, row)
 
 
 def to_event(row: Row) -> JobEvent:

@@ -121,6 +121,7 @@ jobs = sa.Table(
     sa.Column("progress_pct", sa.Float, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("warnings", Json, nullable=False, server_default=sa.text("'[]'")),
+    sa.Column("spooled", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("last_seq", sa.Integer, nullable=False),
     sa.Column("error_code", sa.String(64)),
@@ -209,7 +210,12 @@ artifacts = sa.Table(
     sa.Column("meta", Json, nullable=False),
     sa.Column("primary", sa.Boolean, nullable=False),
     sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("place", sa.String(16), nullable=False, server_default=sa.text("'stored'")),
+    sa.Column("spool", sa.String(36)),
+    sa.Column("retries", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("stored_at", Stamp),
     sa.UniqueConstraint("job_id", "name"),
+    sa.Index(None, "spool", "created_at"),
 )
 
 events = sa.Table(

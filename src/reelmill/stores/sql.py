@@ -27,9 +27,9 @@ from reelmill.jobs.lifecycle import (
     StepStatus,
     UploadStatus,
 )
-from reelmill.jobs.model import Claim, Job, Json, Step, Video
+from reelmill.jobs.model import Artifact, Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
-from reelmill.stores import moves, rows
+from reelmill.stores import moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
@@ -333,7 +333,8 @@ class SqlStore(SqlReads, SqlWorkers):
                 row = moves.note(tx, row, [("step.crashed", brief)])
             case _:
                 row = moves.note(tx, row, [("step.released", brief)])
-        return rows.to_job(moves.progress(tx, row))
+        waits = outcome.event is StepEvent.RELEASE and outcome.failure is not None
+        return rows.to_job(moves.progress(tx, row, message=brief["detail"] if waits else None))
 
     @writing
     def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
@@ -458,6 +459,18 @@ class SqlStore(SqlReads, SqlWorkers):
                 return tx.execute(insert.returning(leases.c.name)).one_or_none() is not None
         except sa.exc.IntegrityError:
             return False  # another process made the row first
+
+    # ── the spool ─────────────────────────────────────────────────────────────────────────────
+
+    @writing
+    def moved(self, tx: Connection, artifact: Artifact) -> Job | None:
+        row = spooled.take(tx, artifact)
+        return None if row is None else spooled.moved(tx, row, artifact)
+
+    @writing
+    def redo(self, tx: Connection, artifact: Artifact) -> Job | None:
+        row = spooled.take(tx, artifact)
+        return None if row is None else spooled.redo(tx, row, artifact)
 
     @writing
     def mark_swept(self, tx: Connection, job_id: str) -> None:

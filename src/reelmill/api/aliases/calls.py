@@ -26,7 +26,7 @@ from reelmill.errors import (
 )
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job, Video
-from reelmill.jobs.service import Caller, Completed, Initiated
+from reelmill.jobs.service import Caller, Completed, Initiated, has_results
 from reelmill.schemas import (
     LARGEST_INTEGER,
     ContentType,
@@ -257,7 +257,7 @@ class OlderStatus(Reply):
 def told(app: App, job: Job) -> dict[str, Any]:
     """Return the fields of OlderStatus; `status` and `stage` are the canonical ones."""
     status = status_of(app, job)
-    urls = status.download_urls if job.status is Status.COMPLETED else None
+    urls = status.download_urls if has_results(job) else None
     shown = {name: getattr(status, name) for name in OlderStatus.model_fields if hasattr(status, name)}
     return {**shown, "download_urls": urls, "error_message": error_message(job)}
 
