@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from reelmill.jobs.lifecycle import Status, StepStatus, UploadStatus
 from reelmill.jobs.model import Figures, Waiting
 from reelmill.stores import moves
-from reelmill.stores.schema import artifacts, jobs, metadata, now, steps, videos
+from reelmill.stores.schema import artifacts, jobs, now, steps, videos, workers
 
 QUEUE = "cpu"
 GONE_AFTER_S = 60.0  #: a worker that was silent for so long
@@ -74,9 +74,7 @@ def _uploads(tx: Connection, stuck_after_s: float) -> tuple[Waiting, int]:
 
 
 def _spool(tx: Connection) -> tuple[Waiting, int]:
-    if "place" not in artifacts.c:
-        return Waiting(), 0
-    spooled = artifacts.c.place == "spool"
+    spooled = artifacts.c.spool > ""  # along its index: SQLite takes none for IS NOT NULL
     size = sa.func.coalesce(sa.func.sum(artifacts.c.size_bytes), 0)
     count, size_bytes = tx.execute(sa.select(sa.func.count(), size).where(spooled)).one()
     oldest = _age_s(tx, sa.select(sa.func.min(artifacts.c.created_at)).where(spooled).scalar_subquery())
@@ -84,9 +82,6 @@ def _spool(tx: Connection) -> tuple[Waiting, int]:
 
 
 def _workers(tx: Connection) -> dict[str, int]:
-    workers = metadata.tables.get("workers")
-    if workers is None:
-        return {}
     state = sa.case(
         (workers.c.seen_at < now(-GONE_AFTER_S), "gone"),
         (workers.c.draining_at.is_not(None), "draining"),
