@@ -68,13 +68,17 @@ if (-not (Test-Path $keyFile)) {
     [System.IO.File]::WriteAllText($keyFile, "$key`n")
 }
 
-Write-Output 'Starting storage, API and workers ...'
-docker @arguments up -d --remove-orphans
-Assert-Done 'Starting'
+# In an upgrade, too: the database, the API, the workers.
+Write-Output 'Starting storage and API ...'
+docker @arguments up -d api
+Assert-Done 'Starting the API'
 Wait-Until {
     docker @arguments exec -T api python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz')" *> $null
     $LASTEXITCODE -eq 0
 } 180 "The API isn't ready: look at its log."
+Write-Output 'Starting workers ...'
+docker @arguments up -d --remove-orphans
+Assert-Done 'Starting the workers'
 
 $url = ($lines | Where-Object { $_.StartsWith('PUBLIC_URL=') } | Select-Object -Last 1) -replace '^PUBLIC_URL=', ''
 Write-Output "Reelmill is ready: $url"

@@ -73,9 +73,12 @@ if [ ! -s "$key_file" ]; then
   mv "$key_file.new" "$key_file"
 fi
 
-echo "Starting storage, API and workers …"
-compose up -d --remove-orphans
+# In an upgrade, too: the database, the API, the workers.
+echo "Starting storage and API …"
+compose up -d api
 within 180 is_ready || fail "the API isn't ready: docker compose -f $here/compose.yaml logs api"
+echo "Starting workers …"
+compose up -d --remove-orphans
 
 url=$(sed -n 's/^PUBLIC_URL=//p' "$env_file")
 cat <<END
