@@ -25,7 +25,12 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     A newer version's schema is left as it is: it only adds to ours, and its processes may be at work beside us.
     """
-    _run(url, lambda config: _is_newer(config) or command.upgrade(config, revision))
+
+    def act(config: Config) -> None:
+        if not _is_newer(config):
+            command.upgrade(config, revision)
+
+    _run(url, act)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -69,7 +74,7 @@ def _is_newer(config: Config) -> bool:
     return True
 
 
-def _run(url: str, act: Callable[[Config], object]) -> None:
+def _run(url: str, act: Callable[[Config], None]) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     engine = open_engine(url)
