@@ -32,18 +32,22 @@ def add_what_the_next_version_needs(url: str) -> None:
 
 
 @pytest.mark.req("D-06")
-def test_a_version_goes_on_and_starts_again_on_the_next_ones_schema(store_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_a_version_goes_on_and_starts_again_on_the_next_ones_schema(
+    request: pytest.FixtureRequest, database: str, tmp_path: Path
+) -> None:
+    store_url: str = request.getfixturevalue(f"{database}_url")
     film = make_source(tmp_path / "film.mp4", seconds=2)
     with Server(tmp_path / "data", database_url=store_url, workers=1) as server:
-        if not store_url.startswith("sqlite"):  # an embedded server's database is its own while it runs
+        if database != "sqlite":  # an embedded server's database is its own while it runs
             add_what_the_next_version_needs(store_url)
         before = server.upload(film, pipeline="clips", params={"cutting": {"duration_s": 1}})["job_id"]
         assert server.wait(before)["status"] == "completed"
-        if not store_url.startswith("sqlite"):
+        if database != "sqlite":
             ready = server.client.get("/readyz")
             assert (ready.status_code, ready.json()["checks"]["schema"]["code"]) == (200, "schema_behind")
         server.stop()
-        if store_url.startswith("sqlite"):
+        if database == "sqlite":
             add_what_the_next_version_needs(store_url)
 
         server.start()  # rolled back, or killed while the new version is rolled out
@@ -52,7 +56,7 @@ def test_a_version_goes_on_and_starts_again_on_the_next_ones_schema(store_url: s
         assert server.wait(after)["status"] == "completed"
         assert server.wait(before)["status"] == "completed"
     assert migrate.current(store_url) == NEXT
-    if not store_url.startswith("sqlite"):
+    if database != "sqlite":
         assert "of a newer Reelmill" in server.log.read_text()
 
 
