@@ -258,7 +258,7 @@ def upgrade(settings: Settings) -> None:
 
 def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:
     """Upgrade the schema if it is behind; that of an embedded server never under its feet. Raises DataFolderLocked."""
-    if lock is not None and migrate.current(settings.database) == migrate.head():
+    if lock is not None and not migrate.is_behind(settings.database):
         return
     if lock is not None:
         lock.take()

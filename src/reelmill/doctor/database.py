@@ -62,8 +62,9 @@ def schema(url: str, upgrade: Callable[[], None] | None = None) -> Finding:
     if there == needed:
         return ok(f"at {there}", revision=there)
     if there is not None and not migrate.is_known(there):
+        # No failure: while a new version is rolled out, those of the version before work on.
         newer = SchemaBehind(f"The schema is at {there}, of a newer Reelmill; this version knows {needed}.")
-        return failed(newer, fix="pip install --upgrade reelmill", revision=there)
+        return warned(newer, fix="pip install --upgrade reelmill", revision=there)
 
     def mend() -> str:
         assert upgrade is not None

@@ -37,7 +37,8 @@ class Feed:
         self._thread.start()
 
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        """Return whether it is at work; one that was never started, in a process without streams, has none."""
+        return self._thread.ident is None or self._thread.is_alive()
 
     def stop(self) -> None:
         self._stop.set()

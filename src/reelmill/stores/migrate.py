@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -13,13 +14,23 @@ from sqlalchemy.engine import Connection
 
 from reelmill.stores.engine import open_engine
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.database")
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 UPGRADE_LOCK = 7_346_551  # any number, the same in every process: upgrades of one database wait for each other
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Upgrade to `revision`; nothing happens when it is there already. Safe from several processes at once."""
-    _run(url, lambda config: command.upgrade(config, revision))
+    """Upgrade to `revision`; nothing happens when it is there already. Safe from several processes at once.
+
+    A newer version's schema is left as it is: it only adds to ours, and its processes may be at work beside us.
+    """
+
+    def act(config: Config) -> None:
+        if not _is_newer(config):
+            command.upgrade(config, revision)
+
+    _run(url, act)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -47,6 +58,20 @@ def head() -> str:
 def is_known(revision: str) -> bool:
     """Tell whether this version has the revision; one that it hasn't is a newer version's."""
     return revision in {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+
+
+def is_behind(url: str) -> bool:
+    """Tell whether there is something to upgrade."""
+    there = current(url)
+    return there is None or (there != head() and is_known(there))
+
+
+def _is_newer(config: Config) -> bool:
+    there = MigrationContext.configure(config.attributes["connection"]).get_current_revision()
+    if there is None or is_known(there):
+        return False
+    log.warning("the schema is of a newer Reelmill: left as it is", revision=there, known=head())
+    return True
 
 
 def _run(url: str, act: Callable[[Config], None]) -> None:
