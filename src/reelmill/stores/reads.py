@@ -18,6 +18,7 @@ from reelmill.stores.engine import reading
 from reelmill.stores.schema import now
 
 T = TypeVar("T")
+MOST_AHEAD = 1000  # jobs that are counted before another: a look at the queue must not grow with it
 EVENT_TERMS = 250  # followed jobs in one query: SQLite takes expressions up to a depth of 1,000
 
 
@@ -170,19 +171,24 @@ class SqlReads:
 
     @reading
     def queue_position(self, tx: Connection, job_id: str) -> int | None:
-        j = schema.jobs
+        j, lane = schema.jobs, schema.lanes
         mine = tx.execute(
-            sa.select(j.c.priority, j.c.queued_at).where(j.c.id == job_id, j.c.status == Status.QUEUED)
+            sa.select(j.c.tenant, j.c.priority, j.c.queued_at).where(j.c.id == job_id, j.c.status == Status.QUEUED)
         ).one_or_none()
         if mine is None:
             return None
-        earlier = sa.or_(
-            j.c.priority > mine.priority,
-            sa.and_(j.c.priority == mine.priority, j.c.queued_at < mine.queued_at),
-            sa.and_(j.c.priority == mine.priority, j.c.queued_at == mine.queued_at, j.c.id < job_id),
-        )
-        counted = tx.execute(sa.select(sa.func.count()).where(j.c.status == Status.QUEUED, earlier))
-        return int(counted.scalar_one())
+        queued = sa.select(sa.literal(1).label("one")).where(j.c.status == Status.QUEUED)
+        same = queued.where(j.c.priority == mine.priority)
+        usage = sa.select(sa.func.max(lane.c.usage)).where(lane.c.tenant == mine.tenant).scalar_subquery()
+        before = sa.select(lane.c.tenant).where(lane.c.rank.is_not(None), lane.c.usage < usage)
+        older = sa.or_(j.c.queued_at < mine.queued_at, sa.and_(j.c.queued_at == mine.queued_at, j.c.id < job_id))
+        ahead = [
+            queued.where(j.c.priority > mine.priority),
+            same.where(j.c.tenant == mine.tenant, older),
+            same.where(j.c.tenant != mine.tenant, j.c.tenant.in_(before)),
+        ]
+        counted = sa.union_all(*(one.limit(MOST_AHEAD).subquery().select() for one in ahead)).limit(MOST_AHEAD)
+        return int(tx.execute(sa.select(sa.func.count()).select_from(counted.subquery())).scalar_one())
 
 
 def _one(tx: Connection, table: sa.Table, row_id: str, tenant: str | None) -> rows.Row:
