@@ -25,6 +25,7 @@ from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
+from reelmill.media.children import metered
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
 from reelmill.pipelines.base import Toolbox
@@ -134,6 +135,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             grace_s=settings.grace_s,
         ),
         scratch=settings.data / "scratch",
+        metered=metered,
     )
     service.on_cancel = runner.look
     sweeper = Sweeper(

@@ -15,8 +15,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -98,7 +98,10 @@ class Runner:
         advance: Callable[[Job], None],
         policy: WorkPolicy,
         scratch: Path,
+        metered: Callable[[], AbstractContextManager[Callable[[], float]]],
     ) -> None:
+        """`metered` counts the processor seconds of the child processes that a step starts."""
+        self._metered = metered
         self.store = store
         self.objects = objects
         self.pipelines = pipelines
@@ -190,28 +193,11 @@ class Runner:
                 log.info("step ended", seconds=round(time.monotonic() - began, 3))
 
     def _run(self, claim: Claim, work: StepWork) -> None:
-        try:
-            work.scratch.mkdir(parents=True)
-            if claim.job.pipeline not in self.pipelines:
-                raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
-            result = self.pipelines[claim.job.pipeline].run(claim.step, work)
-            outcome: Outcome | None = Outcome(event=StepEvent.FINISH, result=result, command=work.commands())
-        except Exception as error:
-            if not isinstance(error, ReelmillError):
-                log.exception("step failed unexpectedly")
-            outcome = decide(
-                error,
-                claim.step,
-                self.policy,
-                draining=self._draining.is_set(),
-                jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
-            )
-            log.info(
-                "step not done",
-                code=getattr(error, "code", "internal_error"),
-                detail=str(error),
-                outcome=str(outcome.event) if outcome else "dropped",
-            )
+        began_s = time.thread_time()
+        with self._metered() as children_s:
+            outcome = self._attempt(claim, work)
+        if outcome is not None:
+            outcome = replace(outcome, cpu_s=children_s() + time.thread_time() - began_s)
         job = None
         if outcome is not None:
             try:
@@ -231,6 +217,32 @@ class Runner:
             self.dispatcher.ring()
         if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
             self.advance(job)
+
+    def _attempt(self, claim: Claim, work: StepWork) -> Outcome | None:
+        """Do the step; return what becomes of the attempt, None when it isn't ours any more."""
+        try:
+            work.scratch.mkdir(parents=True)
+            if claim.job.pipeline not in self.pipelines:
+                raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
+            result = self.pipelines[claim.job.pipeline].run(claim.step, work)
+            return Outcome(event=StepEvent.FINISH, result=result, command=work.commands())
+        except Exception as error:
+            if not isinstance(error, ReelmillError):
+                log.exception("step failed unexpectedly")
+            outcome = decide(
+                error,
+                claim.step,
+                self.policy,
+                draining=self._draining.is_set(),
+                jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
+            )
+            log.info(
+                "step not done",
+                code=getattr(error, "code", "internal_error"),
+                detail=str(error),
+                outcome=str(outcome.event) if outcome else "dropped",
+            )
+            return outcome
 
     def _close(self, claim: Claim, outcome: Outcome) -> Job | None:
         """Record an outcome, waiting out a database that is away for less than the lease; None when it was stale."""

@@ -18,6 +18,13 @@ from reelmill.jobs.ports import Outcome
 from reelmill.stores import lanes, rows
 from reelmill.stores.schema import attempts, events, jobs, now, steps, videos
 
+SAID = {
+    StepEvent.FINISH: "step.done",
+    StepEvent.FAIL: "step.failed",
+    StepEvent.AGAIN: "step.again",
+    StepEvent.CRASH: "step.crashed",
+    StepEvent.RELEASE: "step.released",
+}
 RUNNING = steps.c.status == sa.literal_column("'running'")
 
 # ── Taking ────────────────────────────────────────────────────────────────────────────────────
@@ -95,9 +102,12 @@ _event = sa.insert(events).values(
 
 
 def take(
-    tx: Connection, chosen: Sequence[Any], worker_id: str, lease_s: float, engine_task_id: str | None
+    tx: Connection, chosen: Sequence[Any], tasks: Sequence[str | None], worker_id: str, lease_s: float
 ) -> list[Claim]:
-    """Claim ready steps whose rows this transaction holds; a step whose job has ended is laid down instead."""
+    """Claim ready steps whose rows this transaction holds; a step whose job has ended is laid down instead.
+
+    tasks: the queue engine's own id for each step.
+    """
     working = _begun(tx, sorted({row.job_id for row in chosen}))
     ids = [row.id for row in chosen if row.job_id in working]
     if len(ids) < len(chosen):
@@ -108,13 +118,14 @@ def take(
     if not ids:
         return []
     asked = {"their_ids": ids, "worker": worker_id, "lease_s": lease_s}
+    task_of = {row.id: task for row, task in zip(chosen, tasks, strict=True)}
     taken = {row["id"]: rows.to_step(row) for row in tx.execute(_take, asked).mappings()}
     tx.execute(
         _note_attempt,
         [
             {
                 "its_id": step.id, "its_attempt": step.attempt, "its_job": step.job_id, "its_run": step.run,
-                "worker": worker_id, "engine_task": engine_task_id,
+                "worker": worker_id, "engine_task": task_of[step.id],
             }
             for step in taken.values()
         ],
@@ -157,7 +168,10 @@ def record(tx: Connection, job_id: str, seq: int, kind: str, data: Json) -> None
 # ── Closing ───────────────────────────────────────────────────────────────────────────────────
 
 _others = sa.select(sa.func.coalesce(sa.func.sum(steps.c.progress), 0.0)).where(
-    steps.c.job_id == jobs.c.id, RUNNING, steps.c.id != sa.bindparam("its_id"), steps.c.stage == jobs.c.stage
+    steps.c.job_id == jobs.c.id,
+    RUNNING,
+    steps.c.id.not_in(sa.bindparam("their_ids", expanding=True)),
+    steps.c.stage == jobs.c.stage,
 )
 _share_done = (jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer) + _others.scalar_subquery()) / sa.case(
     (jobs.c.steps_planned > 0, jobs.c.steps_planned), else_=1
@@ -172,7 +186,7 @@ _of_run = sa.and_(
 )
 _counted = {
     "steps_done": jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer),
-    "last_seq": jobs.c.last_seq + 1,
+    "last_seq": jobs.c.last_seq + sa.bindparam("more_events", type_=sa.Integer),
     "message": sa.func.coalesce(sa.bindparam("its_message", type_=sa.Text), jobs.c.message),
     "progress_pct": sa.case((_reached > jobs.c.progress_pct, _reached), else_=jobs.c.progress_pct),
 }
@@ -196,7 +210,7 @@ _back = {
 _failed: dict[str, Any] = {"error_code": sa.bindparam("its_code"), "error_detail": sa.bindparam("its_detail")}
 
 
-def _closing(event: StepEvent) -> sa.sql.dml.ReturningUpdate[Any]:
+def _closing(event: StepEvent) -> sa.Update:
     values = {
         "status": step_after(StepStatus.RUNNING, event),
         "worker_id": None,
@@ -215,10 +229,11 @@ def _closing(event: StepEvent) -> sa.sql.dml.ReturningUpdate[Any]:
         steps.c.status == StepStatus.RUNNING,
         steps.c.worker_id == sa.bindparam("its_worker"),
     )
-    return sa.update(steps).where(*held).values(values).returning(steps.c.tenant, steps.c.queue, steps.c.rank)
+    return sa.update(steps).where(*held).values(values)
 
 
-_close = {event: _closing(event) for event in _freed}
+_finish = _closing(StepEvent.FINISH)
+_close = {event: _closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank) for event in _freed}
 _end_attempt = (
     sa.update(attempts)
     .where(attempts.c.step_id == sa.bindparam("its_id"), attempts.c.attempt == sa.bindparam("its_attempt"))
@@ -233,8 +248,19 @@ _end_attempt = (
 )
 
 
-def count(tx: Connection, claim: Claim, done: int, *, message: str | None, warnings: Sequence[str]) -> rows.Row:
-    """Fence an attempt's end by its job's run, count it in the job and take one event's seq. Raises StaleAttempt."""
+def count(
+    tx: Connection,
+    ended: Sequence[Claim],
+    *,
+    done: int,
+    message: str | None = None,
+    warnings: Sequence[str] = (),
+) -> rows.Row:
+    """Fence ends of attempts of one job by its run, count them in the job and take a seq for each.
+
+    Raises StaleAttempt.
+    """
+    claim = ended[0]
     if warnings:
         held = tx.execute(_hold, {"its_job": claim.job.id}).scalar_one()
     before = 0.0
@@ -243,8 +269,8 @@ def count(tx: Connection, claim: Claim, done: int, *, message: str | None, warni
             break
         before += stage.weight
     asked: dict[str, Any] = {
-        "its_job": claim.job.id, "its_run": claim.run, "its_id": claim.step.id, "more_done": done,
-        "its_message": message, "base_pct": before, "weight": float(stage.weight),
+        "its_job": claim.job.id, "its_run": claim.run, "their_ids": [one.step.id for one in ended], "more_done": done,
+        "more_events": len(ended), "its_message": message, "base_pct": before, "weight": float(stage.weight),
     }  # fmt: skip
     if warnings:
         asked["all_warnings"] = [*held, *warnings]
@@ -254,29 +280,56 @@ def count(tx: Connection, claim: Claim, done: int, *, message: str | None, warni
     return row
 
 
-def close(tx: Connection, claim: Claim, outcome: Outcome, priority: int) -> None:
-    """End an attempt: its step, and its row in the history. Raises StaleAttempt."""
-    failure = outcome.failure
-    why = {"its_code": failure.code if failure else None, "its_detail": failure.detail if failure else None}
-    asked: dict[str, Any] = {
-        "its_id": claim.step.id, "its_attempt": claim.attempt, "its_worker": claim.worker_id,
-    }  # fmt: skip
+def finish(tx: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> rows.Row:
+    """Finish steps of one job that warn of nothing; return the job's row. Raises StaleAttempt if one isn't held."""
+    said = [outcome.result.message for _, outcome in ended if outcome.result and outcome.result.message]
+    row = count(tx, [claim for claim, _ in ended], done=len(ended), message=said[-1] if said else None)
+    closed = [_asked_to_close(claim, outcome) for claim, outcome in ended]
+    if tx.execute(_finish, closed).rowcount != len(ended):
+        raise StaleAttempt
+    tx.execute(_end_attempt, [_asked_to_end(claim, outcome) for claim, outcome in ended])
+    first = row["last_seq"] - len(ended) + 1
+    tx.execute(_event, [_asked_to_tell(claim, outcome, first + n) for n, (claim, outcome) in enumerate(ended)])
+    return row
+
+
+def close(tx: Connection, claim: Claim, outcome: Outcome, job: rows.Row) -> None:
+    """End an attempt of a counted step: its step, its row in the history, its event. Raises StaleAttempt."""
+    freed = tx.execute(_close[outcome.event], _asked_to_close(claim, outcome, job["priority"])).one_or_none()
+    if freed is None:
+        raise StaleAttempt
+    tx.execute(_end_attempt, _asked_to_end(claim, outcome))
+    tx.execute(_event, _asked_to_tell(claim, outcome, job["last_seq"]))
+    if outcome.event in (StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s > 0:
+        lanes.open_lanes(tx, [(freed.tenant, freed.queue, freed.rank)])
+
+
+def _asked_to_close(claim: Claim, outcome: Outcome, priority: int = 0) -> dict[str, Any]:
+    asked: dict[str, Any] = {"its_id": claim.step.id, "its_attempt": claim.attempt, "its_worker": claim.worker_id}
     if outcome.event is StepEvent.FINISH:
         assert outcome.result is not None
         asked["its_output"] = dict(outcome.result.output)
     elif outcome.event is not StepEvent.FAIL:
         asked |= {"delay_s": outcome.delay_s, "its_rank": -priority}
     if outcome.event in (StepEvent.FAIL, StepEvent.AGAIN, StepEvent.CRASH):
-        asked |= why
-    freed = tx.execute(_close[outcome.event], asked).one_or_none()
-    if freed is None:
-        raise StaleAttempt
-    tx.execute(
-        _end_attempt,
-        {
-            "its_id": claim.step.id, "its_attempt": claim.attempt, **why, "its_command": outcome.command,
-            "its_outcome": "done" if outcome.event is StepEvent.FINISH else outcome.event, "its_stderr": outcome.stderr,
-        },
-    )  # fmt: skip
-    if outcome.event in (StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s > 0:
-        lanes.open_lanes(tx, [(freed.tenant, freed.queue, freed.rank)])
+        asked |= _why(outcome)
+    return asked
+
+
+def _asked_to_end(claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "its_id": claim.step.id, "its_attempt": claim.attempt, **_why(outcome), "its_command": outcome.command,
+        "its_outcome": "done" if outcome.event is StepEvent.FINISH else outcome.event, "its_stderr": outcome.stderr,
+    }  # fmt: skip
+
+
+def _asked_to_tell(claim: Claim, outcome: Outcome, seq: int) -> dict[str, Any]:
+    brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
+    if outcome.failure:
+        brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
+    return {"its_job": claim.job.id, "its_seq": seq, "its_type": SAID[outcome.event], "its_data": brief}
+
+
+def _why(outcome: Outcome) -> dict[str, str | None]:
+    failure = outcome.failure
+    return {"its_code": failure.code if failure else None, "its_detail": failure.detail if failure else None}

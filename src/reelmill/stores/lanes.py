@@ -19,13 +19,14 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from reelmill.jobs.model import Claim
+from reelmill.jobs.ports import Outcome
 from reelmill.stores.schema import AGE_S, clock, jobs, lanes, now, steps
 
 ESTIMATE_S = 10.0  #: processor seconds that a step counts from its claim to its end
@@ -54,6 +55,8 @@ _first = (
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )
+_not_again = steps.c.id.not_in(sa.bindparam("read_ids", expanding=True))
+_more = _first.where(_not_again)
 _unrung = _first.where(sa.or_(steps.c.rung_at.is_(None), steps.c.rung_at < now(sa.bindparam("back_s", type_=sa.Float))))
 
 _hold = sa.select(lanes.c.rank).where(_mine).with_for_update(read=True, key_share=True)
@@ -103,6 +106,7 @@ class Lane:
     queue: str
     rank: int
     rows: deque[Any] = field(default_factory=deque)  #: its first ready steps, in their order
+    read_ids: list[str] = field(default_factory=list)  #: of all that were in `rows`
     ended: bool = False  #: there are none behind `rows`
 
 
@@ -177,8 +181,15 @@ def choose(
 def _read(tx: Connection, lane: Lane, most: int, unrung_s: float | None) -> None:
     asked: dict[str, Any] = {"its_tenant": lane.tenant, "its_queue": lane.queue, "most": most}
     if unrung_s is not None:
-        asked["back_s"] = -unrung_s
-    lane.rows.extend(tx.execute(_first if unrung_s is None else _unrung, asked).all())
+        query = _unrung.where(_not_again)
+        asked |= {"back_s": -unrung_s, "read_ids": lane.read_ids}
+    elif lane.read_ids:
+        query = _more
+        asked["read_ids"] = lane.read_ids
+    else:
+        query = _first
+    lane.rows.extend(tx.execute(query, asked).all())
+    lane.read_ids += [row.id for row in lane.rows]
     lane.ended = len(lane.rows) < most
 
 
@@ -232,9 +243,10 @@ def charge(tx: Connection, charges: Sequence[Charge]) -> None:
     tx.execute(_charge, told)
 
 
-def close_charge(tenant: str, cpu_s: float, claimed_at: datetime) -> Charge:
+def close_charge(claim: Claim, outcome: Outcome) -> Charge:
     """Return what the end of an attempt changes: what it used, instead of the estimate."""
-    return Charge(tenant, cpu_s, ESTIMATE_S, claimed_at.timestamp() / AGE_S)
+    assert claim.step.started_at is not None
+    return Charge(claim.job.tenant, outcome.cpu_s, ESTIMATE_S, claim.step.started_at.timestamp() / AGE_S)
 
 
 def wake(tx: Connection) -> None:

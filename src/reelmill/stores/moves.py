@@ -25,7 +25,7 @@ from reelmill.jobs.lifecycle import (
     step_sources,
     target,
 )
-from reelmill.jobs.model import Claim, Job, Json
+from reelmill.jobs.model import Claim, Job, Json, NewArtifact
 from reelmill.jobs.ports import Failure, Held, NewJob, Opening, Outcome
 from reelmill.stores import lanes, rows
 from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
@@ -305,7 +305,9 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
             events_=[("job.retried", {})],
         )
     except TransitionRefused as refused:
-        if refused.extra.get("status") in sources(Event.RETRY):
+        # Its status alone doesn't tell: it may have ended just now, after the guarded write was refused.
+        there = tx.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id, uploaded)).one_or_none()
+        if refused.extra.get("status") in sources(Event.RETRY) and there is None:
             raise UploadNeeded from refused
         raise
     if opening is not None:
@@ -455,31 +457,31 @@ def end_attempt(
     )
 
 
-def insert_artifacts(tx: Connection, claim: Claim, outcome: Outcome) -> None:
-    assert outcome.result is not None
-    stage_no = [stage.name for stage in claim.job.stages].index(claim.step.stage)
-    for made in outcome.result.artifacts:
-        tx.execute(
-            sa.insert(artifacts).values(
-                id=str(uuid.uuid4()),
-                job_id=claim.job.id,
-                step_id=claim.step.id,
-                stage=claim.step.stage,
-                stage_no=stage_no,
-                index=claim.step.index,
-                run=claim.run,
-                attempt=claim.attempt,
-                kind=made.kind,
-                name=made.name,
-                key=made.key,
-                size_bytes=made.size_bytes,
-                sha256=made.sha256,
-                content_type=made.content_type,
-                meta=dict(made.meta),
-                primary=made.primary,
-                created_at=now(),
-            )
-        )
+def insert_artifacts(tx: Connection, ended: Iterable[tuple[Claim, Outcome]]) -> None:
+    made = [_artifact(claim, one) for claim, outcome in ended if outcome.result for one in outcome.result.artifacts]
+    if made:
+        tx.execute(sa.insert(artifacts).values(created_at=now()), made)
+
+
+def _artifact(claim: Claim, made: NewArtifact) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "job_id": claim.job.id,
+        "step_id": claim.step.id,
+        "stage": claim.step.stage,
+        "stage_no": [stage.name for stage in claim.job.stages].index(claim.step.stage),
+        "index": claim.step.index,
+        "run": claim.run,
+        "attempt": claim.attempt,
+        "kind": made.kind,
+        "name": made.name,
+        "key": made.key,
+        "size_bytes": made.size_bytes,
+        "sha256": made.sha256,
+        "content_type": made.content_type,
+        "meta": dict(made.meta),
+        "primary": made.primary,
+    }
 
 
 def count_done(

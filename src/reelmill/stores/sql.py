@@ -10,6 +10,7 @@ Invariants of every write:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,19 +32,28 @@ from reelmill.jobs.model import Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
 from reelmill.stores import claims, lanes, moves, rows
 from reelmill.stores.engine import open_engine, reading, writing
+from reelmill.stores.joined import Joined
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
 from reelmill.stores.usage import Usage
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
+MOST_JOINED = 32  # claims, or ends, in one transaction
 CLAIM_TRIES = 4  # a lane may have had nothing, steps may have waited until just now
-SAID = {
-    StepEvent.FINISH: "step.done",
-    StepEvent.FAIL: "step.failed",
-    StepEvent.AGAIN: "step.again",
-    StepEvent.CRASH: "step.crashed",
-    StepEvent.RELEASE: "step.released",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One call of `claim`."""
+
+    worker_id: str
+    limit: int
+    lease_s: float
+    engine_task_id: str | None
+    queues: tuple[str, ...] | None
+
+
+Ended = tuple[Claim, Outcome]
 
 
 def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStore:
@@ -61,6 +71,8 @@ class SqlStore(SqlReads):
         self.engine = engine
         self.on_commit = on_commit or (lambda: None)
         self._usage = Usage(engine)
+        self._finish: Joined[Ended, Job] = Joined(self._finish_together, MOST_JOINED)
+        self._claim: Joined[Wanted, list[Claim]] = Joined(self._claim_together, MOST_JOINED)
 
     def close_engine(self) -> None:
         """Give all connections back."""
@@ -276,35 +288,48 @@ class SqlStore(SqlReads):
         engine_task_id: str | None = None,
         queues: Sequence[str] | None = None,
     ) -> list[Claim]:
+        named = None if queues is None else tuple(queues)
+        return self._claim(Wanted(worker_id, limit, lease_s, engine_task_id, named))
+
+    def _claim_together(self, wanted: Sequence[Wanted]) -> Sequence[list[Claim]]:
+        taken: list[list[Claim]] = [[] for _ in wanted]
         for again in range(CLAIM_TRIES):
-            taken, wrong, due = self._claim(worker_id, limit, lease_s, engine_task_id, queues, past_due=again > 0)
+            without = [n for n, theirs in enumerate(taken) if not theirs]
+            got, wrong, due = self._claim_all([wanted[n] for n in without], past_due=again > 0)
+            for n, theirs in zip(without, got, strict=True):
+                taken[n] = theirs
             self._usage.settle()
             # In transactions of their own: who holds a lane waits for nobody.
             if wrong:
-                self._put_right(wrong)
+                self._put_right(sorted(wrong))
             if due:
                 self._wake()
-            if taken or not (wrong or due):
+            if all(taken) or not (wrong or due):
                 break
         return taken
 
     @writing
-    def _claim(
-        self,
-        tx: Connection,
-        worker_id: str,
-        limit: int,
-        lease_s: float,
-        engine_task_id: str | None,
-        queues: Sequence[str] | None,
-        *,
-        past_due: bool,
-    ) -> tuple[list[Claim], list[tuple[str, str]], bool]:
-        """Return what was taken, the lanes that have less than they say, and whether steps that waited may go on."""
-        choice = lanes.choose(tx, limit, queues, past_due=past_due)
-        taken = claims.take(tx, choice.steps, worker_id, lease_s, engine_task_id) if choice.steps else []
-        self._usage.charge(tx, choice.charges)
-        return taken, choice.wrong, choice.due
+    def _claim_all(
+        self, tx: Connection, wanted: Sequence[Wanted], *, past_due: bool
+    ) -> tuple[list[list[Claim]], set[tuple[str, str]], bool]:
+        """Return what each gets, the lanes that have less than they say, and whether steps are to be woken."""
+        taken: list[list[Claim]] = [[] for _ in wanted]
+        wrong: set[tuple[str, str]] = set()
+        due = False
+        alike: dict[tuple[str, float, tuple[str, ...] | None], list[int]] = {}
+        for n, one in enumerate(wanted):
+            alike.setdefault((one.worker_id, one.lease_s, one.queues), []).extend([n] * one.limit)
+        for (worker_id, lease_s, queues), places in alike.items():
+            choice = lanes.choose(tx, len(places), queues, past_due=past_due)
+            chosen = choice.steps
+            tasks = [wanted[n].engine_task_id for n in places[: len(chosen)]]
+            got = claims.take(tx, chosen, tasks, worker_id, lease_s) if chosen else []
+            for n, claim in zip(places, got, strict=False):
+                taken[n].append(claim)
+            self._usage.charge(tx, choice.charges)
+            wrong.update(choice.wrong)
+            due = due or choice.due
+        return taken, wrong, due
 
     @writing
     def _wake(self, tx: Connection) -> None:
@@ -333,38 +358,49 @@ class SqlStore(SqlReads):
         moves.progress(tx, row, message=message)
 
     def close(self, claim: Claim, outcome: Outcome) -> Job:
-        job = self._close(claim, outcome)
+        if outcome.event is StepEvent.FINISH and outcome.result is not None and not outcome.result.warnings:
+            job = self._finish((claim, outcome))
+        else:
+            job = self._close(claim, outcome)
         self._usage.settle()
         return job
 
     @writing
     def _close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
-        brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
-        if outcome.failure:
-            brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
         warnings: list[str] = list(outcome.result.warnings) if outcome.result else []
         if outcome.event is StepEvent.FAIL and claim.step.optional:
             assert outcome.failure is not None
             warnings = [moves.warning_of(claim.step.kind, claim.step.index, outcome.failure.detail)]
-        row = claims.count(
-            tx,
-            claim,
-            int(outcome.event is StepEvent.FINISH or bool(warnings)),
-            message=(outcome.result.message or None) if outcome.result else None,
-            warnings=warnings,
-        )
-        claims.close(tx, claim, outcome, row["priority"])
-        claims.record(tx, claim.job.id, row["last_seq"], SAID[outcome.event], brief)
-        if outcome.event is StepEvent.FINISH:
-            moves.insert_artifacts(tx, claim, outcome)
+        message = (outcome.result.message or None) if outcome.result else None
+        row = claims.count(tx, [claim], done=int(bool(outcome.result or warnings)), message=message, warnings=warnings)
+        claims.close(tx, claim, outcome, row)
+        moves.insert_artifacts(tx, [(claim, outcome)])
         job = rows.to_job(row)
         if outcome.event is StepEvent.FAIL and not claim.step.optional:
             assert outcome.failure is not None
             job = moves.fail(tx, claim.job.id, claim.run, outcome.failure)
             moves.follow(tx, job)
-        assert claim.step.started_at is not None
-        self._usage.charge(tx, [lanes.close_charge(claim.job.tenant, outcome.cpu_s, claim.step.started_at)])
+        self._usage.charge(tx, [lanes.close_charge(claim, outcome)])
         return job
+
+    def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
+        try:
+            return self._finish_all(ended)
+        except Exception as error:
+            if len(ended) == 1:
+                return [error]
+        # One of them can't be recorded, and nothing was written: each for itself.
+        return [self._finish_together([one])[0] for one in ended]
+
+    @writing
+    def _finish_all(self, tx: Connection, ended: Sequence[Ended]) -> list[Job]:
+        by_job: dict[str, list[Ended]] = {}
+        for one in ended:
+            by_job.setdefault(one[0].job.id, []).append(one)
+        done = {job_id: rows.to_job(claims.finish(tx, by_job[job_id])) for job_id in sorted(by_job)}
+        moves.insert_artifacts(tx, ended)
+        self._usage.charge(tx, [lanes.close_charge(claim, outcome) for claim, outcome in ended])
+        return [done[claim.job.id] for claim, _ in ended]
 
     @writing
     def set_priority(self, tx: Connection, job_id: str, priority: int, tenant: str | None = None) -> Job:
