@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,13 +16,14 @@ R = TypeVar("R")
 
 
 class _Entry(Generic[T, R]):
-    __slots__ = ("done", "error", "item", "result")
+    __slots__ = ("done", "error", "item", "result", "woken")
 
     def __init__(self, item: T) -> None:
         self.item = item
         self.done = False
         self.result: R | None = None
         self.error: BaseException | None = None
+        self.woken = threading.Event()
 
 
 class Joined(Generic[T, R]):
@@ -41,9 +43,18 @@ class Joined(Generic[T, R]):
         mine: _Entry[T, R] = _Entry(item)
         self._waiting.append(mine)
         while not mine.done:
-            with self._turn:
-                if not mine.done:
-                    self._round()
+            if self._turn.acquire(blocking=False):
+                try:
+                    if not mine.done:
+                        self._round()
+                finally:
+                    self._turn.release()
+                # Whoever came while the turn was taken sleeps: the first of them is the next.
+                with suppress(IndexError):
+                    self._waiting[0].woken.set()
+            else:
+                mine.woken.wait()
+                mine.woken.clear()
         if mine.error is not None:
             raise mine.error
         return mine.result  # type: ignore[return-value]  # R may itself be None
@@ -61,3 +72,4 @@ class Joined(Generic[T, R]):
                 entry.error = entry.error or error
         for entry in entries:
             entry.done = True
+            entry.woken.set()

@@ -179,13 +179,18 @@ class SqlReads:
             return None
         queued = sa.select(sa.literal(1).label("one")).where(j.c.status == Status.QUEUED)
         same = queued.where(j.c.priority == mine.priority)
-        usage = sa.select(sa.func.max(lane.c.usage)).where(lane.c.tenant == mine.tenant).scalar_subquery()
-        before = sa.select(lane.c.tenant).where(lane.c.rank.is_not(None), lane.c.usage < usage)
         older = sa.or_(j.c.queued_at < mine.queued_at, sa.and_(j.c.queued_at == mine.queued_at, j.c.id < job_id))
+        usage = sa.select(sa.func.max(lane.c.usage)).where(lane.c.tenant == mine.tenant).scalar_subquery()
+        before = sa.select(lane.c.tenant).distinct().where(lane.c.rank.is_not(None), lane.c.usage < usage)
+        others = before.where(lane.c.tenant != mine.tenant).subquery()
+        theirs = same.where(j.c.tenant == others.c.tenant)
+        if tx.dialect.name == "postgresql":  # it would rather read the whole table
+            each = theirs.limit(MOST_AHEAD).lateral()
+            theirs = sa.select(each.c.one).select_from(others.join(each, sa.true()))
         ahead = [
             queued.where(j.c.priority > mine.priority),
-            same.where(j.c.tenant == mine.tenant, older),
-            same.where(j.c.tenant != mine.tenant, j.c.tenant.in_(before)),
+            same.where(j.c.tenant == mine.tenant, j.c.queued_at <= mine.queued_at, older),
+            theirs,
         ]
         counted = sa.union_all(*(one.limit(MOST_AHEAD).subquery().select() for one in ahead)).limit(MOST_AHEAD)
         return int(tx.execute(sa.select(sa.func.count()).select_from(counted.subquery())).scalar_one())

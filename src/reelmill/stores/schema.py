@@ -205,7 +205,6 @@ steps = sa.Table(
     sa.Column("later", sa.Boolean, nullable=False, server_default=sa.true()),  # not what a viewer can play first
     sa.Column("queued_at", Stamp),
     sa.Column("waits", sa.Boolean, nullable=False, server_default=sa.false()),  # for its not_before
-    sa.Index(None, "status", "not_before"),
     sa.Index(None, "job_id", "stage_no", "index"),
     sa.Index(
         "ix_steps_order", "queue", "tenant", "rank", "later", "queued_at", "job_id", "index",

@@ -424,9 +424,7 @@ class SqlStore(SqlReads):
 
     @reading
     def _dead(self, tx: Connection) -> list[Held]:
-        query = sa.select(steps.c.id, steps.c.attempt).where(
-            steps.c.status == StepStatus.RUNNING, steps.c.lease_until < now()
-        )
+        query = sa.select(steps.c.id, steps.c.attempt).where(claims.RUNNING, steps.c.lease_until < now())
         return [Held(row.id, row.attempt) for row in tx.execute(query)]
 
     @writing
@@ -467,9 +465,7 @@ class SqlStore(SqlReads):
     @writing
     def release_all(self, tx: Connection) -> int:
         tx.execute(sa.delete(leases))  # their holders are gone too
-        held = tx.execute(
-            sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(steps.c.status == StepStatus.RUNNING)
-        ).all()
+        held = tx.execute(sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(claims.RUNNING)).all()
         for step_id, attempt, job_id in held:
             row = moves.locked(tx, job_id)
             values = moves.freed(StepEvent.RELEASE) | {"rank": -row["priority"]}

@@ -41,6 +41,8 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'ready' AND waits = 1"),
         postgresql_where=sa.text("status = 'ready' AND waits"),
     )
+    # It would be taken for these, and reads all that is ready.
+    op.drop_index(op.f("ix_steps_status_not_before"), "steps")
     op.create_index("ix_steps_running", "steps", ["job_id"], **only_where("status = 'running'"))
     lanes = op.create_table(
         "lanes",
@@ -64,6 +66,7 @@ def downgrade() -> None:
     op.drop_index("ix_jobs_unswept", "jobs")
     op.drop_index(op.f("ix_jobs_status_tenant_priority_queued_at"), "jobs")
     op.drop_table("lanes")
+    op.create_index(op.f("ix_steps_status_not_before"), "steps", ["status", "not_before"])
     for index in ("ix_steps_running", "ix_steps_waiting", "ix_steps_order"):
         op.drop_index(index, "steps")
     for column in NEW_COLUMNS:
