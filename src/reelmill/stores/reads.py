@@ -18,7 +18,9 @@ from reelmill.stores.engine import reading
 from reelmill.stores.schema import now
 
 T = TypeVar("T")
-MOST_AHEAD = 1000  # jobs that are counted before another: a look at the queue must not grow with it
+# Jobs that are counted before another: a look at the queue must not grow with it. In the statement's own words: of a
+# parameter PostgreSQL would expect a share of the table, and read it whole.
+MOST_AHEAD = sa.literal_column("1000", sa.Integer)
 EVENT_TERMS = 250  # followed jobs in one query: SQLite takes expressions up to a depth of 1,000
 
 
@@ -188,7 +190,7 @@ class SqlReads:
             each = theirs.limit(MOST_AHEAD).lateral()
             theirs = sa.select(each.c.one).select_from(others.join(each, sa.true()))
         ahead = [
-            queued.where(j.c.priority > mine.priority),
+            queued.where(j.c.priority > mine.priority).order_by(j.c.priority.desc()),  # so that the index is read
             same.where(j.c.tenant == mine.tenant, j.c.queued_at <= mine.queued_at, older),
             theirs,
         ]
