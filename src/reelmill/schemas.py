@@ -288,6 +288,12 @@ class JobRequest(Request):
     priority: Priority = Field(0, description="Higher is worked on earlier.")
 
 
+class PriorityRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 10}]})
+
+    priority: Priority = Field(description="Higher is worked on earlier; 0 unless told.")
+
+
 class ErrorReply(Reply):
     """Why something failed, from the catalogue of errors."""
 
@@ -307,7 +313,9 @@ class JobStatus(Reply):
     progress_pct: float = Field(description="0–100, never lower within a run.")
     message: str
     run: int = Field(description="1, raised by each retry.")
-    queue_position: int | None = Field(description="How many queued jobs come before this one; null unless queued.")
+    queue_position: int | None = Field(
+        description="How many queued jobs come before this one, 1,000 at most; null unless queued."
+    )
     warnings: list[str]
     error: ErrorReply | None
     download_urls: list[str] = Field(

@@ -28,6 +28,7 @@ from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
+from reelmill.media.children import metered
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
 from reelmill.objects.spool import SpoolFolder
@@ -189,6 +190,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             engine="celery" if settings.broker_url else "embedded" if settings.embedded else "claims",
         ),
         scratch=settings.data / "scratch",
+        metered=metered,
         observer=observer,
     )
     observer.metrics.watch(ProcessFigures(settings.written, lambda: (runner.slots, runner.busy())))

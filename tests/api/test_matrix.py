@@ -175,6 +175,7 @@ ROWS = {
     "GET /api/v1/jobs/{job_id}/download": Row("jobs:read", ended_job, status=307),
     "GET /api/v1/jobs/{job_id}/events": Row("jobs:read", ended_job),
     "POST /api/v1/jobs/{job_id}/cancel": Row("jobs:write", waiting_job),
+    "POST /api/v1/jobs/{job_id}/priority": Row("jobs:write", waiting_job, body=lambda ids: {"priority": 5}),
     "POST /api/v1/jobs/{job_id}/retry": Row("jobs:write", cancelled_job),
     "GET /api/v1/pipelines": Row("jobs:read"),
     "GET /api/v1/keys": Row("admin"),

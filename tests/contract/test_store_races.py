@@ -231,9 +231,10 @@ def test_a_job_does_not_finish_over_a_stage_whose_opening_was_slow_to_commit(pos
             )
             slow.execute(
                 sa.text(
-                    """INSERT INTO steps SELECT :new, job_id, 'render', 1, 0, kind, params, digest, optional, 'ready',
-                       0, 0, 0, 0, NULL, NULL, not_before, NULL, 0, NULL, NULL, NULL, created_at, NULL, NULL
-                       FROM steps WHERE job_id = :id"""
+                    """INSERT INTO steps (id, job_id, stage, stage_no, "index", kind, params, digest, optional, status,
+                         run, attempt, tries, crashes, not_before, progress, created_at)
+                       SELECT :new, job_id, 'render', 1, 0, kind, params, digest, optional, 'ready',
+                         0, 0, 0, 0, not_before, 0, created_at FROM steps WHERE job_id = :id"""
                 ),
                 {"id": job.id, "new": f"{job.id}:render:0"},
             )

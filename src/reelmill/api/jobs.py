@@ -42,6 +42,7 @@ from reelmill.schemas import (
     PipelineList,
     PipelineReply,
     PlanReply,
+    PriorityRequest,
     StageReply,
     StepReply,
 )
@@ -209,6 +210,13 @@ def download(
 def cancel_job(app: Platform, who: Who, job_id: JobId) -> JobStatus:
     """Stop a job; its processes are gone within seconds."""
     return status_of(app, app.service.cancel(who, job_id))
+
+
+@router.post("/{job_id}/priority")
+@needs("jobs:write", NotFound, TransitionRefused)
+def set_priority(app: Platform, who: Who, job_id: JobId, wanted: PriorityRequest) -> JobStatus:
+    """Let a job that hasn't ended be worked on earlier or later than others; what is being worked on, goes on."""
+    return status_of(app, app.service.set_priority(who, job_id, wanted.priority))
 
 
 @router.post("/{job_id}/retry")

@@ -96,6 +96,28 @@ def cancel(
         _print_status(client.cancel(job_id), as_json)
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def priority(
+    job_id: JobId,
+    number: Annotated[int, typer.Argument(metavar="N", min=-1000, max=1000, help="-1000 … 1000; higher is earlier.")],
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Let a job be worked on earlier or later than others.
+
+    Example: `reelmill jobs priority 8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10 10`
+    """
+    with connect(url, api_key, data) as client:
+        status = client.set_priority(job_id, number)
+    if as_json:
+        print_json(status.model_dump(mode="json"))
+    else:
+        place = "" if status.queue_position is None else f"; {counted(status.queue_position, 'queued job')} before it"
+        print(f"{status.job_id} is {status.status}, with priority {number}{place}.")
+
+
 @app.command()
 def retry(job_id: JobId, url: Url = DEFAULT_URL, api_key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Run a failed or cancelled job again, from its first missing step.

@@ -195,6 +195,13 @@ class Client:
         """Raises TransitionRefused when the job has ended."""
         return self._wire.call(JobStatus, "POST", f"/jobs/{job_id}/cancel")
 
+    def set_priority(self, job_id: str, priority: int) -> JobStatus:
+        """Let a job be worked on earlier or later: -1000 … 1000, higher is earlier.
+
+        Raises NotFound, TransitionRefused when it has ended.
+        """
+        return self._wire.call(JobStatus, "POST", f"/jobs/{job_id}/priority", json={"priority": priority})
+
     def retry(self, job_id: str) -> JobStatus:
         """Run a failed or cancelled job again from its first missing step. Raises TransitionRefused, UploadNeeded."""
         return self._wire.call(JobStatus, "POST", f"/jobs/{job_id}/retry")

@@ -59,6 +59,8 @@ class StepSpec:
     params: Json
     digest: str  #: SHA-256 hex of (kind, tool version, threads, parameters, input digests, tenant)
     optional: bool = False  #: its failure is a warning, not the job's failure
+    queue: str = "cpu"  #: what it needs a worker for: cpu, gpu, io, llm or a name of one's own, ≤ 32 characters
+    first: bool = False  #: its result is the first that a viewer can play: it goes before its job's other steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ class Step:
     params: Json
     digest: str
     optional: bool
+    queue: str = "cpu"
     status: StepStatus
     run: int  #: of the job when it was last claimed
     attempt: int = 0  #: raised by each claim, never reset: the fence

@@ -109,6 +109,7 @@ class Outcome:
     delay_s: float = 0.0  #: with AGAIN, CRASH and RELEASE: not claimable before
     command: str | None = None
     stderr: str | None = None
+    cpu_s: float = 0.0  #: processor seconds that the attempt used; charged to the tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,9 +220,19 @@ class JobStore(Protocol):
         ...
 
     # work
-    def claim(self, worker_id: str, *, limit: int, lease_s: float, engine_task_id: str | None = None) -> list[Claim]:
-        """Take up to `limit` claimable steps: highest priority, then oldest job, then index.
+    def claim(
+        self,
+        worker_id: str,
+        *,
+        limit: int,
+        lease_s: float,
+        engine_task_id: str | None = None,
+        queues: Sequence[str] | None = None,
+    ) -> list[Claim]:
+        """Take up to `limit` claimable steps of these queues; None: of all.
 
+        Order: highest priority; the tenant that has used the least processor time lately (half-life one hour;
+        a step counts 10 s until it is closed); what a viewer can play first; oldest job; index.
         A step is claimable when it is ready, its `not_before` has passed and its job is queued or running.
         A run's first claim moves the job to running in the same transaction.
         """
@@ -245,6 +256,13 @@ class JobStore(Protocol):
         FAIL of an optional step counts it as done and adds a warning; of any other step fails the job.
         RELEASE with a failure makes that the job's message. Artifacts in a spool are counted in `Job.spooled`.
         Raises StaleAttempt when the attempt or run isn't the present one: nothing was written.
+        """
+        ...
+
+    def set_priority(self, job_id: str, priority: int, tenant: str | None = None) -> Job:
+        """Let a job's steps be claimed earlier or later, also those that are ready: -1000 … 1000, higher is earlier.
+
+        Raises NotFound, also when another tenant owns it; TransitionRefused when it has ended.
         """
         ...
 
@@ -286,7 +304,10 @@ class JobStore(Protocol):
         ...
 
     def to_ring(self, limit: int, *, again_after_s: float) -> list[Step]:
-        """Mark claimable steps that nobody was told of (or not for a while) as rung, and return them."""
+        """Mark claimable steps that nobody was told of (or not for a while) as rung, and return them.
+
+        In the order of claims, as it would be if nothing were claimed meanwhile.
+        """
         ...
 
     def expire_uploads(self, limit: int = 100) -> list[Job]:
@@ -384,7 +405,10 @@ class JobStore(Protocol):
     def jobs_by_id(self, ids: Sequence[str]) -> list[Job]: ...
 
     def queue_position(self, job_id: str) -> int | None:
-        """Return how many queued jobs are claimed before this one; None when it isn't queued."""
+        """Return how many queued jobs come before this one in the order of claims, as it stands; 1,000 at most.
+
+        None when it isn't queued.
+        """
         ...
 
     def figures(self, *, stuck_after_s: float) -> Figures:

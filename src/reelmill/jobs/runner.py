@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,8 +128,11 @@ class Runner:
         advance: Callable[[Job], None],
         policy: WorkPolicy,
         scratch: Path,
+        metered: Callable[[], AbstractContextManager[Callable[[], float]]],
         observer: Observer = UNOBSERVED,
     ) -> None:
+        """`metered` counts the processor seconds of the child processes that a step starts."""
+        self._metered = metered
         self.store = store
         self.files = files
         self.gate = gate
@@ -279,30 +282,11 @@ class Runner:
 
     def _run(self, claim: Claim, work: StepWork) -> str:
         """Do the step and record what became of it; return that: `finish`, `again`, `crash`, …, or `lost`."""
-        try:
-            work.scratch.mkdir(parents=True)
-            if claim.job.pipeline not in self.pipelines:
-                raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
-            result = self.pipelines[claim.job.pipeline].run(claim.step, work)
-            outcome: Outcome | None = Outcome(event=StepEvent.FINISH, result=result, command=work.commands())
-        except Exception as error:
-            if not isinstance(error, ReelmillError):
-                log.exception("step failed unexpectedly")
-            outcome = self._timed(
-                decide(
-                    self._cause(error),
-                    claim.step,
-                    self.policy,
-                    draining=self._draining.is_set() or work.silent,
-                    jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
-                )
-            )
-            log.info(
-                "step not done",
-                code=getattr(error, "code", "internal_error"),
-                detail=str(error),
-                outcome=str(outcome.event) if outcome else "dropped",
-            )
+        began_s = time.thread_time()
+        with self._metered() as children_s:
+            outcome = self._attempt(claim, work)
+        if outcome is not None:
+            outcome = replace(outcome, cpu_s=children_s() + time.thread_time() - began_s)
         # Before the record: what fills the disk here may be what keeps the database from writing.
         shutil.rmtree(work.scratch, ignore_errors=True)
         job = None
@@ -348,6 +332,34 @@ class Runner:
         since = self._waiting_since.setdefault(code, datetime.now(UTC))
         told = f"{code}: waiting since {since:%Y-%m-%d %H:%M} UTC. {detail}"
         return replace(outcome, failure=Failure(code, told))
+
+    def _attempt(self, claim: Claim, work: StepWork) -> Outcome | None:
+        """Do the step; return what becomes of the attempt, None when it isn't ours any more."""
+        try:
+            work.scratch.mkdir(parents=True)
+            if claim.job.pipeline not in self.pipelines:
+                raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
+            result = self.pipelines[claim.job.pipeline].run(claim.step, work)
+            return Outcome(event=StepEvent.FINISH, result=result, command=work.commands())
+        except Exception as error:
+            if not isinstance(error, ReelmillError):
+                log.exception("step failed unexpectedly")
+            outcome = self._timed(
+                decide(
+                    self._cause(error),
+                    claim.step,
+                    self.policy,
+                    draining=self._draining.is_set() or work.silent,
+                    jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
+                )
+            )
+            log.info(
+                "step not done",
+                code=getattr(error, "code", "internal_error"),
+                detail=str(error),
+                outcome=str(outcome.event) if outcome else "dropped",
+            )
+            return outcome
 
     def _close(self, claim: Claim, outcome: Outcome) -> Job | None:
         """Record an outcome, waiting out a database that is away; None when it was stale.

@@ -421,6 +421,13 @@ class Service:
         self.on_cancel()
         return job
 
+    def set_priority(self, caller: Caller, job_id: str, priority: int) -> Job:
+        """Let a job be worked on earlier or later: -1000 … 1000, higher is earlier.
+
+        Raises NotFound, TransitionRefused when it has ended.
+        """
+        return self.store.set_priority(job_id, priority, caller.tenant)
+
     def retry(self, caller: Caller, job_id: str) -> Job:
         """Run a failed or cancelled job again from its first missing step. Raises UploadNeeded, TransitionRefused."""
         job = self.store.job(job_id, caller.tenant)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,23 @@ class _TooLong(Exception):
 
 class _TooLarge(Exception):
     """The child holds more memory than it may; bytes."""
+
+
+_spent: ContextVar[list[float] | None] = ContextVar("spent", default=None)
+
+
+@contextlib.contextmanager
+def metered() -> Iterator[Callable[[], float]]:
+    """Count what children use that this thread starts meanwhile; gives a function that tells processor seconds.
+
+    All children count, also those that were stopped or failed.
+    """
+    spent: list[float] = []
+    token = _spent.set(spent)
+    try:
+        yield lambda: sum(spent)
+    finally:
+        _spent.reset(token)
 
 
 def supervise(
@@ -259,9 +276,13 @@ def _end_group(child: subprocess.Popen[bytes], started: float, tail: bytes | byt
     _signal(child.pid, signal.SIGKILL)  # the child too, if it didn't listen, and whatever it started
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
+    cpu_s = used.ru_utime + used.ru_stime
+    spent = _spent.get()
+    if spent is not None:
+        spent.append(cpu_s)
     return Ended(
         status=child.returncode,
-        cpu_s=used.ru_utime + used.ru_stime,
+        cpu_s=cpu_s,
         wall_s=time.monotonic() - started,
         # It goes into records and errors, and programs repeat the addresses that they were given.
         stderr_tail=scrub(bytes(tail).decode("utf-8", "replace")),

@@ -8,6 +8,7 @@ on PostgreSQL a deadlock or serialisation failure runs it again from the start. 
 from __future__ import annotations
 
 import json
+import math
 import random
 import sqlite3
 import threading
@@ -29,6 +30,7 @@ RETRIED_STATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 TRANSACTION_TRIES = 8
 WAL_TRIES = 1500  #: 20 ms apart
 IDLE_IN_TRANSACTION_MS = 20_000
+BESIDE_LOCK_MS = 500
 
 
 def open_engine(url: str) -> Engine:
@@ -53,6 +55,16 @@ def open_engine(url: str) -> Engine:
         except ModuleNotFoundError as error:
             raise SettingInvalid("PostgreSQL needs the extra: pip install 'reelmill[postgres]'.") from error
     raise SettingInvalid(f"REELMILL_DATABASE_URL names {backend!r}; a good value is {GOOD_URLS}.")
+
+
+def open_beside(engine: Engine) -> Engine | None:
+    """Return an engine for small writes that may be lost and must not wait; None where a second one is of no use."""
+    if engine.dialect.name != "postgresql":
+        return None
+    options = f"-c synchronous_commit=off -c lock_timeout={BESIDE_LOCK_MS} -c statement_timeout={2 * BESIDE_LOCK_MS}"
+    return sa.create_engine(
+        engine.url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args={"options": options}
+    )
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -85,6 +97,8 @@ def _open_sqlite(url: sa.URL) -> Engine:
         for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16384"):
             connection.execute(f"PRAGMA {pragma}")
         _use_wal(connection)
+        for name, function in {"exp": math.exp, "ln": math.log}.items():  # not every build of SQLite has them
+            connection.create_function(name, 1, function, deterministic=True)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -1,8 +1,7 @@
 """How things stand on the whole platform: a few counts, each answered from an index.
 
-- Jobs are counted along (status, pipeline), ready and running steps along (status, …): no table is read.
-- The oldest ready step is the first along its index whose job may be worked on; all before it are passed over, and
-  those are the few that a cancel couldn't take because a claimer held them.
+- Jobs are counted along (status, pipeline), ready and running steps along indexes that hold these alone: what has ended
+  is never read.
 - Uploads that wait, and files in the spool, are few: they expire, and are moved.
 """
 
@@ -13,12 +12,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from reelmill.jobs.lifecycle import Status, StepStatus, UploadStatus
+from reelmill.jobs.lifecycle import CLAIMABLE, Status, StepStatus, UploadStatus
 from reelmill.jobs.model import Figures, Waiting
-from reelmill.stores import moves
+from reelmill.stores import lanes
 from reelmill.stores.schema import artifacts, jobs, now, steps, videos, workers
 
-QUEUE = "cpu"
 GONE_AFTER_S = 60.0  #: a worker that was silent for so long
 
 
@@ -40,27 +38,15 @@ def read(tx: Connection, stuck_after_s: float) -> Figures:
 
 
 def _ready(tx: Connection) -> dict[str, Waiting]:
-    due = sa.and_(steps.c.status == StepStatus.READY, steps.c.not_before <= now())
-    found = {}
-    for queue, count in _by_queue(tx, due).items():
-        oldest = (
-            sa.select(steps.c.not_before)
-            .join(jobs, jobs.c.id == steps.c.job_id)
-            .where(moves.claimable(), _queue() == queue)
-            .order_by(steps.c.not_before)
-            .limit(1)
-        )
-        found[queue] = Waiting(count=count, oldest_s=_age_s(tx, oldest.scalar_subquery()))
-    return found
-
-
-def _queue() -> sa.ColumnElement[str]:
-    return steps.c.queue if "queue" in steps.c else sa.literal(QUEUE)
+    oldest = sa.func.min(steps.c.not_before)
+    open_ = sa.and_(lanes.READY, jobs.c.status.in_(list(CLAIMABLE)))  # a claimer may hold what a cancel left ready
+    query = sa.select(steps.c.queue, sa.func.count(), oldest, now()).join(jobs, jobs.c.id == steps.c.job_id)
+    query = query.where(open_).group_by(steps.c.queue)
+    return {queue: Waiting(count=count, oldest_s=_since_s(then, at)) for queue, count, then, at in tx.execute(query)}
 
 
 def _by_queue(tx: Connection, wanted: sa.ColumnElement[bool]) -> dict[str, int]:
-    queue = _queue().label("queue")
-    query = sa.select(queue, sa.func.count()).where(wanted).group_by(sa.text("1"))
+    query = sa.select(steps.c.queue, sa.func.count()).where(wanted).group_by(steps.c.queue)
     return dict(tx.execute(query).all())
 
 
@@ -94,4 +80,8 @@ def _workers(tx: Connection) -> dict[str, int]:
 def _age_s(tx: Connection, moment: sa.ScalarSelect[datetime]) -> float:
     """Return for how many seconds a moment lies behind the database's clock; 0 without one."""
     then, at = tx.execute(sa.select(moment, now())).one()
+    return _since_s(then, at)
+
+
+def _since_s(then: datetime | None, at: datetime) -> float:
     return max(0.0, (at - then).total_seconds()) if then is not None else 0.0

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from reelmill.errors import NotFound, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
-    CLAIMABLE,
+    ENDED,
     PROCESSING_OF,
     UPLOAD_ERRORS,
     Event,
@@ -25,9 +25,9 @@ from reelmill.jobs.lifecycle import (
     step_sources,
     target,
 )
-from reelmill.jobs.model import Claim, Job, Json
+from reelmill.jobs.model import Claim, Job, Json, NewArtifact
 from reelmill.jobs.ports import Failure, Held, NewJob, Opening, Outcome
-from reelmill.stores import rows
+from reelmill.stores import lanes, rows
 from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
 
 OPEN_STEPS = [StepStatus.READY, StepStatus.RUNNING]
@@ -60,10 +60,6 @@ def has_open_step() -> sa.ColumnElement[bool]:
 
 def has_spooled() -> sa.ColumnElement[bool]:
     return jobs.c.spooled > 0
-
-
-def claimable() -> sa.ColumnElement[bool]:
-    return sa.and_(steps.c.status == StepStatus.READY, steps.c.not_before <= now(), jobs.c.status.in_(list(CLAIMABLE)))
 
 
 def move(
@@ -151,13 +147,14 @@ def opened(opening: Opening) -> dict[str, Any]:
     return {"stage": opening.stage, "steps_planned": len(opening.specs), "steps_done": 0}
 
 
-def insert_steps(tx: Connection, job_id: str, stage_no: int, opening: Opening) -> None:
+def insert_steps(tx: Connection, job: Job, opening: Opening) -> None:
     if not opening.specs:
         return
+    stage_no = [stage.name for stage in job.stages].index(opening.stage)
     planned = [
         {
-            "id": f"{job_id}:{opening.stage}:{spec.index}",
-            "job_id": job_id,
+            "id": f"{job.id}:{opening.stage}:{spec.index}",
+            "job_id": job.id,
             "stage": opening.stage,
             "stage_no": stage_no,
             "index": spec.index,
@@ -171,10 +168,17 @@ def insert_steps(tx: Connection, job_id: str, stage_no: int, opening: Opening) -
             "tries": 0,
             "crashes": 0,
             "progress": 0.0,
+            "tenant": job.tenant,
+            "queue": spec.queue,
+            "rank": -job.priority,
+            "later": not spec.first,
+            "queued_at": job.queued_at,
+            "waits": False,
         }
         for spec in opening.specs
     ]
     tx.execute(sa.insert(steps).values(created_at=now(), not_before=now()), planned)
+    lanes.open_lanes(tx, [(job.tenant, spec.queue, -job.priority) for spec in opening.specs])
 
 
 def fail_waiting(tx: Connection, job_id: str, failure: Failure) -> Job | None:
@@ -306,11 +310,13 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
             events_=[("job.retried", {})],
         )
     except TransitionRefused as refused:
-        if refused.extra.get("status") in sources(Event.RETRY):
+        # Its status alone doesn't tell: it may have ended just now, after the guarded write was refused.
+        there = tx.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id, uploaded)).one_or_none()
+        if refused.extra.get("status") in sources(Event.RETRY) and there is None:
             raise UploadNeeded from refused
         raise
     if opening is not None:
-        insert_steps(tx, job_id, 0, opening)
+        insert_steps(tx, job, opening)
     again = sa.and_(
         steps.c.job_id == job_id,
         steps.c.stage == job.stage,
@@ -318,11 +324,14 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
     )
     failed = tx.execute(sa.select(steps.c.kind, steps.c.index, steps.c.error_detail).where(again, steps.c.optional))
     taken_back = {warning_of(*row) for row in failed}
-    tx.execute(
+    ready = tx.execute(
         sa.update(steps)
         .where(again)
         .values(
             status=StepStatus.READY,
+            rank=-job.priority,
+            queued_at=job.queued_at,
+            waits=False,
             tries=0,
             crashes=0,
             progress=0.0,
@@ -332,7 +341,9 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
             error_code=None,
             error_detail=None,
         )
-    )
+        .returning(steps.c.tenant, steps.c.queue, steps.c.rank)
+    ).all()
+    lanes.open_lanes(tx, [(row.tenant, row.queue, row.rank) for row in ready])
     done = sa.select(sa.func.count()).where(
         steps.c.job_id == job_id, steps.c.stage == job.stage, steps.c.status == StepStatus.DONE
     )
@@ -347,70 +358,6 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
     )
     assert row is not None
     return rows.to_job(progress(tx, row))
-
-
-def begin(tx: Connection, job_id: str) -> rows.Row | None:
-    """Hold the job for a claim, moving it to running if it is queued; None when it may not be worked on."""
-    began = returned(
-        tx,
-        sa.update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.status.in_([Status.QUEUED]))
-        .values(
-            status=target(Event.CLAIM),
-            started_at=sa.func.coalesce(jobs.c.started_at, now()),
-            message="Running",
-            last_seq=jobs.c.last_seq + 1,
-        ),
-    )
-    if began is not None:
-        record(tx, began, [("job.started", {"run": began["run"]})])
-        return began
-    return (
-        tx.execute(
-            sa.select(jobs).where(jobs.c.id == job_id, jobs.c.status == Status.RUNNING).with_for_update(read=True)
-        )
-        .mappings()
-        .one_or_none()
-    )
-
-
-def take(
-    tx: Connection, step_id: str, job: rows.Row, worker_id: str, lease_s: float, engine_task_id: str | None
-) -> Claim:
-    """Claim a step whose row and job this transaction holds. A new run forgets the tries of the one before."""
-    same_run = steps.c.run == job["run"]
-    row = returned(
-        tx,
-        sa.update(steps)
-        .where(steps.c.id == step_id, steps.c.status == StepStatus.READY)
-        .values(
-            status=step_after(StepStatus.READY, StepEvent.CLAIM),
-            run=job["run"],
-            attempt=steps.c.attempt + 1,
-            tries=sa.case((same_run, steps.c.tries), else_=0),
-            crashes=sa.case((same_run, steps.c.crashes), else_=0),
-            worker_id=worker_id,
-            lease_until=now(lease_s),
-            started_at=now(),
-            progress=0.0,
-            error_code=None,
-            error_detail=None,
-        ),
-    )
-    assert row is not None
-    tx.execute(
-        sa.insert(attempts).values(
-            step_id=step_id,
-            attempt=row["attempt"],
-            job_id=job["id"],
-            run=job["run"],
-            worker_id=worker_id,
-            engine_task_id=engine_task_id,
-            started_at=now(),
-        )
-    )
-    video = tx.execute(sa.select(videos).where(videos.c.id == job["video_id"])).mappings().one()
-    return Claim(step=rows.to_step(row), job=rows.to_job(job), video=rows.to_video(video), worker_id=worker_id)
 
 
 def locked(tx: Connection, job_id: str) -> rows.Row:
@@ -452,10 +399,6 @@ def fence(tx: Connection, claim: Claim) -> rows.Row:
     return row
 
 
-def of_claim(claim: Claim) -> sa.Update:
-    return sa.update(steps).where(of(Held(claim.step.id, claim.attempt)), steps.c.worker_id == claim.worker_id)
-
-
 def freed(event: StepEvent) -> dict[str, Any]:
     return {
         "status": step_after(StepStatus.RUNNING, event),
@@ -463,26 +406,37 @@ def freed(event: StepEvent) -> dict[str, Any]:
         "lease_until": None,
         "progress": 0.0,
         "rung_at": None,
+        "waits": False,
     }
 
 
-def close_step(tx: Connection, claim: Claim, outcome: Outcome) -> rows.Row | None:
-    values = freed(outcome.event)
-    if outcome.failure is not None:
-        values |= {"error_code": outcome.failure.code, "error_detail": outcome.failure.detail}
-    match outcome.event:
-        case StepEvent.FINISH:
-            assert outcome.result is not None
-            values |= {"output": dict(outcome.result.output), "progress": 1.0, "finished_at": now()}
-        case StepEvent.FAIL:
-            values |= {"finished_at": now()}
-        case StepEvent.AGAIN:
-            values |= {"tries": steps.c.tries + 1, "not_before": now(outcome.delay_s)}
-        case StepEvent.CRASH:
-            values |= {"crashes": steps.c.crashes + 1, "not_before": now(outcome.delay_s)}
-        case _:
-            values |= {"not_before": now(outcome.delay_s)}
-    return returned(tx, of_claim(claim).values(values))
+def set_priority(tx: Connection, job_id: str, priority: int, tenant: str | None) -> Job:
+    """Let a job that hasn't ended, and its open steps, be claimed earlier or later. Raises NotFound, TransitionRefused.
+
+    A ready step that a claimer holds just now is skipped: when it comes back it gets the job's priority.
+    """
+    whose = [jobs.c.id == job_id] if tenant is None else [jobs.c.id == job_id, jobs.c.tenant == tenant]
+    row = returned(
+        tx,
+        sa.update(jobs)
+        .where(*whose, jobs.c.status.not_in(list(ENDED)))
+        .values(priority=priority, last_seq=jobs.c.last_seq + 1),
+    )
+    if row is None:
+        status = tx.execute(sa.select(jobs.c.status).where(*whose)).scalar()
+        if status is None:
+            raise NotFound(f"There is no job {job_id}.")
+        raise TransitionRefused(f"The job is {status}: its priority has no meaning any more.", status=status)
+    record(tx, row, [("job.priority", {"priority": priority})])
+    ready = sa.select(steps.c.id).where(steps.c.job_id == job_id, steps.c.status == StepStatus.READY)
+    moved = tx.execute(
+        sa.update(steps)
+        .where(steps.c.id.in_(ready.with_for_update(skip_locked=True)))
+        .values(rank=-priority)
+        .returning(steps.c.tenant, steps.c.queue, steps.c.rank)
+    ).all()
+    lanes.open_lanes(tx, [(step.tenant, step.queue, step.rank) for step in moved])
+    return rows.to_job(row)
 
 
 def end_attempt(
@@ -508,38 +462,37 @@ def end_attempt(
     )
 
 
-def insert_artifacts(tx: Connection, claim: Claim, job: rows.Row, outcome: Outcome) -> None:
-    assert outcome.result is not None
-    stage_no = [name for name, _ in job["stages"]].index(claim.step.stage)
-    for made in outcome.result.artifacts:
-        tx.execute(
-            sa.insert(artifacts).values(
-                id=str(uuid.uuid4()),
-                job_id=claim.job.id,
-                step_id=claim.step.id,
-                stage=claim.step.stage,
-                stage_no=stage_no,
-                index=claim.step.index,
-                run=claim.run,
-                attempt=claim.attempt,
-                kind=made.kind,
-                name=made.name,
-                key=made.key,
-                size_bytes=made.size_bytes,
-                sha256=made.sha256,
-                content_type=made.content_type,
-                meta=dict(made.meta),
-                primary=made.primary,
-                created_at=now(),
-                place=made.place,
-                spool=made.spool,
-                retries=made.retries,
-                stored_at=now() if made.place == "stored" else None,
-            )
-        )
-    kept = sum(made.place == "spool" for made in outcome.result.artifacts)
-    if kept:
-        tx.execute(sa.update(jobs).where(jobs.c.id == claim.job.id).values(spooled=jobs.c.spooled + kept))
+def insert_artifacts(tx: Connection, ended: Iterable[tuple[Claim, Outcome]]) -> None:
+    made = [_artifact(claim, one) for claim, outcome in ended if outcome.result for one in outcome.result.artifacts]
+    # Their stamp differs, and one statement has one form for all its rows.
+    for place, stored_at in (("stored", now()), ("spool", None)):
+        some = [one for one in made if one["place"] == place]
+        if some:
+            tx.execute(sa.insert(artifacts).values(created_at=now(), stored_at=stored_at), some)
+
+
+def _artifact(claim: Claim, made: NewArtifact) -> dict[str, Any]:
+    return {
+        "id": str(uuid.uuid4()),
+        "job_id": claim.job.id,
+        "step_id": claim.step.id,
+        "stage": claim.step.stage,
+        "stage_no": [stage.name for stage in claim.job.stages].index(claim.step.stage),
+        "index": claim.step.index,
+        "run": claim.run,
+        "attempt": claim.attempt,
+        "kind": made.kind,
+        "name": made.name,
+        "key": made.key,
+        "size_bytes": made.size_bytes,
+        "sha256": made.sha256,
+        "content_type": made.content_type,
+        "meta": dict(made.meta),
+        "primary": made.primary,
+        "place": made.place,
+        "spool": made.spool,
+        "retries": made.retries,
+    }
 
 
 def count_done(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,12 +42,12 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads like SQL's own funct
     inherit_cache = True
     name = "now"
 
-    def __init__(self, offset_s: float | sa.BindParameter[float] = 0.0) -> None:
+    def __init__(self, offset_s: float | sa.ColumnElement[float] = 0.0) -> None:
         # A bound value, not text: a statement is compiled once for all offsets.
-        if isinstance(offset_s, float | int):
-            super().__init__(*([sa.literal(float(offset_s), sa.Float)] if offset_s else []))
-        else:
+        if isinstance(offset_s, sa.ColumnElement):
             super().__init__(offset_s)
+        else:
+            super().__init__(*([sa.literal(float(offset_s), sa.Float)] if offset_s else []))
 
 
 @compiles(now, "sqlite")
@@ -64,7 +65,36 @@ def _now_postgresql(element: now, compiler: Any, **more: Any) -> str:
     return f"(clock_timestamp(){shift})"
 
 
+class clock(FunctionElement[float]):  # noqa: N801 - reads like SQL's own function
+    """The database's clock as a number: seconds since 1970, divided by AGE_S."""
+
+    type = sa.Float()
+    inherit_cache = True
+    name = "clock"
+
+
+AGE_S = 3600 / math.log(2)  #: after so many seconds used processor time counts 1/e, after an hour half
+
+
+@compiles(clock, "sqlite")
+def _clock_sqlite(_element: clock, _compiler: Any, **_more: Any) -> str:
+    return f"((julianday('now') - 2440587.5) * {86400 / AGE_S!r})"
+
+
+@compiles(clock, "postgresql")
+def _clock_postgresql(_element: clock, _compiler: Any, **_more: Any) -> str:
+    return f"(extract(epoch from clock_timestamp())::float8 / {AGE_S!r})"
+
+
 Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+def only_where(condition: str) -> dict[str, Any]:
+    """Return an index's options to hold only rows that meet a condition; queries must say it in the same words."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+ENDED_WORDS = "'cancelled', 'completed', 'failed'"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -136,9 +166,13 @@ jobs = sa.Table(
     sa.Index(None, "tenant", "created_at", "id"),
     sa.Index(None, "status", "priority", "queued_at"),
     sa.Index(None, "status", "pipeline"),  # counted for every scrape of the metrics
+    sa.Index(None, "status", "tenant", "priority", "queued_at"),
     sa.Index(None, "video_id"),
+    sa.Index("ix_jobs_unswept", "id", **only_where(f"swept_at IS NULL AND status IN ({ENDED_WORDS})")),
 )
 
+# Of a step the order of claims needs to know its job's tenant and age, too: an index can't look into two tables.
+# Whatever makes a step `ready` writes them anew and opens its lane (`lanes.py`).
 steps = sa.Table(
     "steps",
     metadata,
@@ -167,8 +201,37 @@ steps = sa.Table(
     sa.Column("created_at", Stamp, nullable=False),
     sa.Column("started_at", Stamp),
     sa.Column("finished_at", Stamp),
-    sa.Index(None, "status", "not_before"),
+    # server_default: for steps that are written by the release before this one while both are at work
+    sa.Column("tenant", sa.String(64), nullable=False, server_default=sa.text("''")),
+    sa.Column("queue", sa.String(32), nullable=False, server_default="cpu"),
+    sa.Column("rank", sa.Integer, nullable=False, server_default="0"),  # minus the priority: lower is earlier
+    sa.Column("later", sa.Boolean, nullable=False, server_default=sa.true()),  # not what a viewer can play first
+    sa.Column("queued_at", Stamp),
+    sa.Column("waits", sa.Boolean, nullable=False, server_default=sa.false()),  # for its not_before
     sa.Index(None, "job_id", "stage_no", "index"),
+    sa.Index(
+        "ix_steps_order", "queue", "tenant", "rank", "later", "queued_at", "job_id", "index",
+        sqlite_where=sa.text("status = 'ready' AND waits = 0"),
+        postgresql_where=sa.text("status = 'ready' AND NOT waits"),
+    ),
+    sa.Index(
+        "ix_steps_waiting", "not_before",
+        sqlite_where=sa.text("status = 'ready' AND waits = 1"),
+        postgresql_where=sa.text("status = 'ready' AND waits"),
+    ),
+    sa.Index("ix_steps_running", "job_id", **only_where("status = 'running'")),
+)  # fmt: skip
+
+# A lane is what one tenant has in one queue. `rank` is its best ready step's, NULL when it has none: it may be too
+# good, never too bad. `usage` is the tenant's, the same in all of its lanes.
+lanes = sa.Table(
+    "lanes",
+    metadata,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("queue", sa.String(32), primary_key=True),
+    sa.Column("rank", sa.Integer),
+    sa.Column("usage", sa.Float, nullable=False),
+    sa.Index("ix_lanes_order", "rank", "usage", "tenant", "queue", **only_where("rank IS NOT NULL")),
 )
 
 attempts = sa.Table(

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 
 from reelmill.jobs.lifecycle import CLAIMABLE, StepEvent, StepStatus, step_after
 from reelmill.jobs.model import Artifact, Job
-from reelmill.stores import rows
+from reelmill.stores import lanes, rows
 from reelmill.stores.moves import locked, note, returned
 from reelmill.stores.schema import artifacts, attempts, jobs, now, steps
 
@@ -39,12 +39,19 @@ def redo(tx: Connection, job: rows.Row, artifact: Artifact) -> Job:
     tx.execute(sa.delete(steps).where(steps.c.id.in_(forgotten)))
     ready = step_after(StepStatus.DONE, StepEvent.REDO)
     runs = job["status"] in CLAIMABLE
-    again = {"tries": 0, "crashes": 0, "progress": 0.0, "output": None, "rung_at": None, "not_before": now()}
-    tx.execute(
+    again = {"tries": 0, "crashes": 0, "progress": 0.0, "output": None, "rung_at": None, "not_before": now(),
+             "waits": False}  # fmt: skip
+    freed = tx.execute(
         sa.update(steps)
         .where(steps.c.id == mine["id"], steps.c.status == StepStatus.DONE)
-        .values(status=ready if runs else step_after(ready, StepEvent.CANCEL), finished_at=None, **again)
-    )
+        .values(
+            status=ready if runs else step_after(ready, StepEvent.CANCEL),
+            rank=-job["priority"],
+            finished_at=None,
+            **again,
+        )
+        .returning(steps.c.tenant, steps.c.queue, steps.c.rank)
+    ).all()
     of_stage = sa.and_(steps.c.job_id == job["id"], steps.c.stage == mine["stage"])
     counted = sa.select(sa.func.count()).where(of_stage)
     left = sa.select(sa.func.count()).where(artifacts.c.job_id == job["id"], artifacts.c.place == "spool")
@@ -60,4 +67,7 @@ def redo(tx: Connection, job: rows.Row, artifact: Artifact) -> Job:
         ),
     )
     assert row is not None
-    return rows.to_job(note(tx, row, [("step.redo", {"step": mine["id"], "lost": artifact.name})]))
+    told = note(tx, row, [("step.redo", {"step": mine["id"], "lost": artifact.name})])
+    if runs:
+        lanes.open_lanes(tx, [(step.tenant, step.queue, step.rank) for step in freed])
+    return rows.to_job(told)

@@ -10,6 +10,7 @@ Invariants of every write:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,10 +30,12 @@ from reelmill.jobs.lifecycle import (
 )
 from reelmill.jobs.model import Artifact, Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
-from reelmill.stores import moves, rows, spooled
+from reelmill.stores import claims, lanes, moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
+from reelmill.stores.joined import Joined
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
+from reelmill.stores.usage import Usage
 from reelmill.stores.workers import SqlWorkers
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
@@ -41,7 +44,22 @@ ADD_VIDEO = (  # built once: to build it each time would cost as much as to run 
     .values(created_at=now(), upload_expires_at=now(sa.bindparam("upload_ttl_s", type_=sa.Float)))
     .returning(videos)
 )
-CLAIM_TRIES = 4  # other claimers may have taken a job's first claim between our two looks
+MOST_JOINED = 32  # claims, or ends, in one transaction
+CLAIM_TRIES = 4  # a lane may have had nothing, steps may have waited until just now
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One call of `claim`."""
+
+    worker_id: str
+    limit: int
+    lease_s: float
+    engine_task_id: str | None
+    queues: tuple[str, ...] | None
+
+
+Ended = tuple[Claim, Outcome]
 
 
 def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStore:
@@ -58,9 +76,13 @@ class SqlStore(SqlReads, SqlWorkers):
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:
         self.engine = engine
         self.on_commit = on_commit or (lambda: None)
+        self._usage = Usage(engine)
+        self._finish: Joined[Ended, Job] = Joined(self._finish_together, MOST_JOINED)
+        self._claim: Joined[Wanted, list[Claim]] = Joined(self._claim_together, MOST_JOINED)
 
     def close_engine(self) -> None:
         """Give all connections back."""
+        self._usage.close()
         self.engine.dispose()
 
     # ── videos and jobs ───────────────────────────────────────────────────────────────────────
@@ -110,7 +132,7 @@ class SqlStore(SqlReads, SqlWorkers):
                 raise NotFound(f"There is no video {job.video_id}.")
             raise UploadNeeded
         made = moves.insert_job(tx, job, Status.QUEUED, opening)
-        moves.insert_steps(tx, job.id, 0, opening)
+        moves.insert_steps(tx, made, opening)
         return made
 
     @writing
@@ -135,7 +157,7 @@ class SqlStore(SqlReads, SqlWorkers):
                 },
                 events_=[("job.queued", {"stage": then.stage, "steps": len(then.specs)})],
             )
-            moves.insert_steps(tx, job_id, 0, then)
+            moves.insert_steps(tx, job, then)
         elif job_id is not None and isinstance(then, Failure):
             job = moves.fail_waiting(tx, job_id, then)
             if job is None:
@@ -252,34 +274,71 @@ class SqlStore(SqlReads, SqlWorkers):
         )
         if row is None:
             return None
-        moves.insert_steps(tx, job_id, [name for name, _ in row["stages"]].index(opening.stage), opening)
+        moves.insert_steps(tx, rows.to_job(row), opening)
         moves.record(tx, row, [("stage.opened", {"stage": opening.stage, "steps": len(opening.specs)})])
         return rows.to_job(moves.progress(tx, row))
 
     # ── work ──────────────────────────────────────────────────────────────────────────────────
 
-    @writing
     def claim(
-        self, tx: Connection, worker_id: str, *, limit: int, lease_s: float, engine_task_id: str | None = None
+        self,
+        worker_id: str,
+        *,
+        limit: int,
+        lease_s: float,
+        engine_task_id: str | None = None,
+        queues: Sequence[str] | None = None,
     ) -> list[Claim]:
-        claims: list[Claim] = []
-        for _ in range(CLAIM_TRIES):
-            picked = tx.execute(
-                sa.select(steps.c.id, steps.c.job_id)
-                .join(jobs, jobs.c.id == steps.c.job_id)
-                .where(moves.claimable())
-                .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, steps.c.index)
-                .limit(limit - len(claims))
-                .with_for_update(skip_locked=True, of=steps)
-            ).all()
-            running = {job_id: moves.begin(tx, job_id) for job_id in sorted({row.job_id for row in picked})}
-            for step_id, job_id in picked:
-                job = running[job_id]
-                if job is not None:
-                    claims.append(moves.take(tx, step_id, job, worker_id, lease_s, engine_task_id))
-            if len(claims) >= limit or not picked or all(running.values()):
+        named = None if queues is None else tuple(queues)
+        return self._claim(Wanted(worker_id, limit, lease_s, engine_task_id, named))
+
+    def _claim_together(self, wanted: Sequence[Wanted]) -> Sequence[list[Claim]]:
+        taken: list[list[Claim]] = [[] for _ in wanted]
+        for again in range(CLAIM_TRIES):
+            without = [n for n, theirs in enumerate(taken) if not theirs]
+            got, wrong, due = self._claim_all([wanted[n] for n in without], past_due=again > 0)
+            for n, theirs in zip(without, got, strict=True):
+                taken[n] = theirs
+            self._usage.settle()
+            # In transactions of their own: who holds a lane waits for nobody.
+            if wrong:
+                self._put_right(sorted(wrong))
+            if due:
+                self._wake()
+            if all(taken) or not (wrong or due):
                 break
-        return claims
+        return taken
+
+    @writing
+    def _claim_all(
+        self, tx: Connection, wanted: Sequence[Wanted], *, past_due: bool
+    ) -> tuple[list[list[Claim]], set[tuple[str, str]], bool]:
+        """Return what each gets, the lanes that have less than they say, and whether steps are to be woken."""
+        taken: list[list[Claim]] = [[] for _ in wanted]
+        wrong: set[tuple[str, str]] = set()
+        due = False
+        alike: dict[tuple[str, float, tuple[str, ...] | None], list[int]] = {}
+        for n, one in enumerate(wanted):
+            alike.setdefault((one.worker_id, one.lease_s, one.queues), []).extend([n] * one.limit)
+        for (worker_id, lease_s, queues), places in alike.items():
+            choice = lanes.choose(tx, len(places), queues, past_due=past_due)
+            chosen = choice.steps
+            tasks = [wanted[n].engine_task_id for n in places[: len(chosen)]]
+            got = claims.take(tx, chosen, tasks, worker_id, lease_s) if chosen else []
+            for n, claim in zip(places, got, strict=False):
+                taken[n].append(claim)
+            self._usage.charge(tx, choice.charges)
+            wrong.update(choice.wrong)
+            due = due or choice.due
+        return taken, wrong, due
+
+    @writing
+    def _wake(self, tx: Connection) -> None:
+        lanes.wake(tx)
+
+    @writing
+    def _put_right(self, tx: Connection, wrong: Sequence[tuple[str, str]]) -> None:
+        lanes.put_right(tx, wrong)
 
     def beat(self, held: Sequence[Held], *, lease_s: float) -> frozenset[Held]:
         # One transaction each: several step locks at once, without their jobs', could meet a cancel half-way.
@@ -292,49 +351,70 @@ class SqlStore(SqlReads, SqlWorkers):
 
     @writing
     def report(self, tx: Connection, claim: Claim, fraction: float, message: str | None = None) -> None:
-        row = moves.fence(tx, claim)
-        held = moves.returned(tx, moves.of_claim(claim).values(progress=min(max(fraction, 0.0), 1.0)))
-        if held is None:
+        row = moves.hold(tx, claim.job.id, claim.run)
+        mine = moves.of(Held(claim.step.id, claim.attempt)), steps.c.worker_id == claim.worker_id
+        values = {"progress": min(max(fraction, 0.0), 1.0)}
+        if row is None or moves.returned(tx, sa.update(steps).where(*mine).values(values)) is None:
             raise StaleAttempt
         moves.progress(tx, row, message=message)
 
+    def close(self, claim: Claim, outcome: Outcome) -> Job:
+        if outcome.event is StepEvent.FINISH and outcome.result is not None and not outcome.result.warnings:
+            job = self._finish((claim, outcome))
+        else:
+            job = self._close(claim, outcome)
+        self._usage.settle()
+        return job
+
     @writing
-    def close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
-        row = moves.fence(tx, claim)
-        if moves.close_step(tx, claim, outcome) is None:
-            raise StaleAttempt
-        moves.end_attempt(
-            tx, claim.step.id, claim.attempt, outcome.event, outcome.failure, outcome.command, outcome.stderr
+    def _close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
+        warnings: list[str] = list(outcome.result.warnings) if outcome.result else []
+        if outcome.event is StepEvent.FAIL and claim.step.optional:
+            assert outcome.failure is not None
+            warnings = [moves.warning_of(claim.step.kind, claim.step.index, outcome.failure.detail)]
+        message = (outcome.result.message or None) if outcome.result else None
+        if outcome.event is StepEvent.RELEASE and outcome.failure is not None:
+            message = outcome.failure.detail  # what it waits for
+        row = claims.count(
+            tx,
+            [claim],
+            done=int(bool(outcome.result or warnings)),
+            spooled=claims.spooled(outcome),
+            message=message,
+            warnings=warnings,
         )
-        brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
-        if outcome.failure:
-            brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
-        match outcome.event:
-            case StepEvent.FINISH:
-                assert outcome.result is not None
-                moves.insert_artifacts(tx, claim, row, outcome)
-                warnings = [*row["warnings"], *outcome.result.warnings]
-                row = moves.count_done(tx, row, message=outcome.result.message or None, warnings=warnings)
-                row = moves.note(tx, row, [("step.done", brief)])
-            case StepEvent.FAIL if claim.step.optional:
-                assert outcome.failure is not None
-                warning = moves.warning_of(claim.step.kind, claim.step.index, outcome.failure.detail)
-                row = moves.count_done(tx, row, warnings=[*row["warnings"], warning])
-                row = moves.note(tx, row, [("step.failed", brief)])
-            case StepEvent.FAIL:
-                assert outcome.failure is not None
-                row = moves.note(tx, row, [("step.failed", brief)])
-                job = moves.fail(tx, claim.job.id, claim.run, outcome.failure)
-                moves.follow(tx, job)
-                return job
-            case StepEvent.AGAIN:
-                row = moves.note(tx, row, [("step.again", brief)])
-            case StepEvent.CRASH:
-                row = moves.note(tx, row, [("step.crashed", brief)])
-            case _:
-                row = moves.note(tx, row, [("step.released", brief)])
-        waits = outcome.event is StepEvent.RELEASE and outcome.failure is not None
-        return rows.to_job(moves.progress(tx, row, message=brief["detail"] if waits else None))
+        claims.close(tx, claim, outcome, row)
+        moves.insert_artifacts(tx, [(claim, outcome)])
+        job = rows.to_job(row)
+        if outcome.event is StepEvent.FAIL and not claim.step.optional:
+            assert outcome.failure is not None
+            job = moves.fail(tx, claim.job.id, claim.run, outcome.failure)
+            moves.follow(tx, job)
+        self._usage.charge(tx, [lanes.close_charge(claim, outcome)])
+        return job
+
+    def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
+        try:
+            return self._finish_all(ended)
+        except Exception as error:
+            if len(ended) == 1:
+                return [error]
+        # One of them can't be recorded, and nothing was written: each for itself.
+        return [self._finish_together([one])[0] for one in ended]
+
+    @writing
+    def _finish_all(self, tx: Connection, ended: Sequence[Ended]) -> list[Job]:
+        by_job: dict[str, list[Ended]] = {}
+        for one in ended:
+            by_job.setdefault(one[0].job.id, []).append(one)
+        done = {job_id: rows.to_job(claims.finish(tx, by_job[job_id])) for job_id in sorted(by_job)}
+        moves.insert_artifacts(tx, ended)
+        self._usage.charge(tx, [lanes.close_charge(claim, outcome) for claim, outcome in ended])
+        return [done[claim.job.id] for claim, _ in ended]
+
+    @writing
+    def set_priority(self, tx: Connection, job_id: str, priority: int, tenant: str | None = None) -> Job:
+        return moves.set_priority(tx, job_id, priority, tenant)
 
     @writing
     def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
@@ -354,9 +434,7 @@ class SqlStore(SqlReads, SqlWorkers):
 
     @reading
     def _dead(self, tx: Connection) -> list[Held]:
-        query = sa.select(steps.c.id, steps.c.attempt).where(
-            steps.c.status == StepStatus.RUNNING, steps.c.lease_until < now()
-        )
+        query = sa.select(steps.c.id, steps.c.attempt).where(claims.RUNNING, steps.c.lease_until < now())
         return [Held(row.id, row.attempt) for row in tx.execute(query)]
 
     @writing
@@ -373,7 +451,10 @@ class SqlStore(SqlReads, SqlWorkers):
             tx,
             sa.update(steps)
             .where(dead)
-            .values(moves.freed(StepEvent.CRASH) | {"status": crashed, "crashes": steps.c.crashes + 1}),
+            .values(
+                moves.freed(StepEvent.CRASH)
+                | {"status": crashed, "crashes": steps.c.crashes + 1, "rank": -row["priority"]}
+            ),
         )
         if lost is None:
             return False  # it was closed or beaten for just now
@@ -387,36 +468,31 @@ class SqlStore(SqlReads, SqlWorkers):
                 moves.count_done(tx, row, warnings=[*row["warnings"], warning])
             else:
                 moves.follow(tx, moves.fail(tx, row["id"], row["run"], worn))
+        else:
+            lanes.open_lanes(tx, [(lost["tenant"], lost["queue"], lost["rank"])])
         return True
 
     @writing
     def release_all(self, tx: Connection) -> int:
         tx.execute(sa.delete(leases))  # their holders are gone too
-        held = tx.execute(
-            sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(steps.c.status == StepStatus.RUNNING)
-        ).all()
+        held = tx.execute(sa.select(steps.c.id, steps.c.attempt, steps.c.job_id).where(claims.RUNNING)).all()
         for step_id, attempt, job_id in held:
             row = moves.locked(tx, job_id)
-            freed = sa.update(steps).where(moves.of(Held(step_id, attempt))).values(moves.freed(StepEvent.RELEASE))
-            if moves.returned(tx, freed) is None:
+            values = moves.freed(StepEvent.RELEASE) | {"rank": -row["priority"]}
+            freed = moves.returned(tx, sa.update(steps).where(moves.of(Held(step_id, attempt))).values(values))
+            if freed is None:
                 continue  # it was closed, or lost and claimed again, just now
+            lanes.open_lanes(tx, [(freed["tenant"], freed["queue"], freed["rank"])])
             moves.end_attempt(tx, step_id, attempt, StepEvent.RELEASE, None)
             moves.note(tx, row, [("step.released", {"step": step_id, "attempt": attempt})])
         return len(held)
 
     @writing
     def to_ring(self, tx: Connection, limit: int, *, again_after_s: float) -> list[Step]:
-        unrung = sa.or_(steps.c.rung_at.is_(None), steps.c.rung_at < now(-again_after_s))
-        chosen = (
-            sa.select(steps.c.id)
-            .join(jobs, jobs.c.id == steps.c.job_id)
-            .where(moves.claimable(), unrung)
-            .order_by(jobs.c.priority.desc(), jobs.c.queued_at, steps.c.index)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=steps)
-            .cte("chosen")  # run once, whatever the planner thinks of it
-        )
-        rung = sa.update(steps).where(steps.c.id.in_(sa.select(chosen.c.id))).values(rung_at=now()).returning(steps)
+        lanes.mend(tx)
+        lanes.wake(tx)
+        chosen = [row.id for row in lanes.choose(tx, limit, past_due=True, unrung_s=again_after_s).steps]
+        rung = sa.update(steps).where(steps.c.id.in_(chosen)).values(rung_at=now()).returning(steps)
         return [rows.to_step(row) for row in tx.execute(rung).mappings()]
 
     def expire_uploads(self, limit: int = 100) -> list[Job]:

@@ -110,7 +110,7 @@ class Clips:
             size = output_size(probed, shape(params.video))
             for text in dict.fromkeys(text for text in texts if text is not None):
                 layout(text, style(params.text), *size)
-        return self._spec(0, "text", {"texts": texts}, [], tenant)
+        return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
     def _clip_spec(
         self, probed: Source, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
@@ -124,7 +124,8 @@ class Clips:
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
-        return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant)
+        first = segment.index == 0
+        return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant, first=first)
 
     def _publish_specs(self, probed: Source, params: ClipsParams, clips: Sequence[Json], tenant: str) -> list[StepSpec]:
         inputs = [str(clip["sha256"]) for clip in clips]
@@ -143,7 +144,15 @@ class Clips:
         ]
 
     def _spec(
-        self, index: int, kind: str, params: Json, inputs: Sequence[str], tenant: str, *, optional: bool = False
+        self,
+        index: int,
+        kind: str,
+        params: Json,
+        inputs: Sequence[str],
+        tenant: str,
+        *,
+        optional: bool = False,
+        first: bool = False,
     ) -> StepSpec:
         return StepSpec(
             index=index,
@@ -151,6 +160,7 @@ class Clips:
             params=params,
             digest=digest(kind=kind, version=self._tool, params=params, inputs=inputs, tenant=tenant),
             optional=optional,
+            first=first,
         )
 
     # ── running: repeatable ───────────────────────────────────────────────────────────────────

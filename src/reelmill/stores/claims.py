@@ -1,0 +1,354 @@
+"""Taking steps and closing them: what a worker does thousands of times, in statements that are built once.
+
+To build a statement costs several times what SQLite needs to run it; so these are constants with parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from reelmill.errors import StaleAttempt
+from reelmill.jobs.lifecycle import ENDED, Event, Status, StepEvent, StepStatus, step_after, target
+from reelmill.jobs.model import Claim, Job, Json, Step
+from reelmill.jobs.ports import Outcome
+from reelmill.stores import lanes, rows
+from reelmill.stores.schema import attempts, events, jobs, now, steps, videos
+
+SAID = {
+    StepEvent.FINISH: "step.done",
+    StepEvent.FAIL: "step.failed",
+    StepEvent.AGAIN: "step.again",
+    StepEvent.CRASH: "step.crashed",
+    StepEvent.RELEASE: "step.released",
+}
+RUNNING = steps.c.status == sa.literal_column("'running'")
+
+# ── Taking ────────────────────────────────────────────────────────────────────────────────────
+
+_begin = (
+    sa.update(jobs)
+    .where(jobs.c.id == sa.bindparam("its_job"), jobs.c.status == Status.QUEUED)
+    .values(
+        status=target(Event.CLAIM),
+        started_at=sa.func.coalesce(jobs.c.started_at, now()),
+        message="Running",
+        last_seq=jobs.c.last_seq + 1,
+    )
+    .returning(jobs)
+)
+_share = (
+    sa.select(jobs)
+    .where(jobs.c.id.in_(sa.bindparam("their_jobs", expanding=True)), jobs.c.status == Status.RUNNING)
+    .order_by(jobs.c.id)
+    .with_for_update(read=True)
+)
+_ended = sa.select(jobs.c.id).where(
+    jobs.c.id.in_(sa.bindparam("their_jobs", expanding=True)), jobs.c.status.in_(list(ENDED))
+)
+_ended = _ended.order_by(jobs.c.id).with_for_update(read=True)
+_lay_down = (
+    sa.update(steps)
+    .where(
+        steps.c.id.in_(sa.bindparam("their_ids", expanding=True)),
+        steps.c.job_id.in_(sa.bindparam("their_jobs", expanding=True)),
+        steps.c.status == StepStatus.READY,
+    )
+    .values(status=StepStatus.CANCELLED, rung_at=None, finished_at=now())
+)
+_same_run = steps.c.run == jobs.c.run
+_take = (
+    sa.update(steps)
+    .where(
+        steps.c.id.in_(sa.bindparam("their_ids", expanding=True)),
+        steps.c.status == StepStatus.READY,
+        steps.c.job_id == jobs.c.id,
+    )
+    .values(
+        status=step_after(StepStatus.READY, StepEvent.CLAIM),
+        run=jobs.c.run,
+        attempt=steps.c.attempt + 1,
+        tries=sa.case((_same_run, steps.c.tries), else_=0),  # a new run forgets the tries of the one before
+        crashes=sa.case((_same_run, steps.c.crashes), else_=0),
+        worker_id=sa.bindparam("worker"),
+        lease_until=now(sa.bindparam("lease_s", type_=sa.Float)),
+        started_at=now(),
+        progress=0.0,
+        error_code=None,
+        error_detail=None,
+    )
+    .returning(*steps.c)
+)
+_note_attempt = sa.insert(attempts).values(
+    step_id=sa.bindparam("its_id"),
+    attempt=sa.bindparam("its_attempt"),
+    job_id=sa.bindparam("its_job"),
+    run=sa.bindparam("its_run"),
+    worker_id=sa.bindparam("worker"),
+    engine_task_id=sa.bindparam("engine_task"),
+    started_at=now(),
+)
+_videos = sa.select(videos).where(videos.c.id.in_(sa.bindparam("their_videos", expanding=True)))
+_event = sa.insert(events).values(
+    job_id=sa.bindparam("its_job"),
+    seq=sa.bindparam("its_seq"),
+    type=sa.bindparam("its_type"),
+    data=sa.bindparam("its_data"),
+    created_at=now(),
+)
+
+
+def take(
+    tx: Connection, chosen: Sequence[Any], tasks: Sequence[str | None], worker_id: str, lease_s: float
+) -> list[Claim]:
+    """Claim ready steps whose rows this transaction holds; a step whose job has ended is laid down instead.
+
+    tasks: the queue engine's own id for each step.
+    """
+    working = _begun(tx, sorted({row.job_id for row in chosen}))
+    ids = [row.id for row in chosen if row.job_id in working]
+    if len(ids) < len(chosen):
+        # They were held by a claimer while their job was cancelled. No retry may come in between: jobs first.
+        left = [row for row in chosen if row.job_id not in working]
+        ended = tx.execute(_ended, {"their_jobs": [row.job_id for row in left]}).scalars().all()
+        tx.execute(_lay_down, {"their_ids": [row.id for row in left], "their_jobs": ended})
+    if not ids:
+        return []
+    asked = {"their_ids": ids, "worker": worker_id, "lease_s": lease_s}
+    task_of = {row.id: task for row, task in zip(chosen, tasks, strict=True)}
+    taken = {row["id"]: rows.to_step(row) for row in tx.execute(_take, asked).mappings()}
+    tx.execute(
+        _note_attempt,
+        [
+            {
+                "its_id": step.id, "its_attempt": step.attempt, "its_job": step.job_id, "its_run": step.run,
+                "worker": worker_id, "engine_task": task_of[step.id],
+            }
+            for step in taken.values()
+        ],
+    )  # fmt: skip
+    theirs = tx.execute(_videos, {"their_videos": list({job.video_id for job in working.values()})}).mappings()
+    films = {row["id"]: rows.to_video(row) for row in theirs}
+    return [_claim(taken[step_id], working, films, worker_id) for step_id in ids]
+
+
+def _claim(step: Step, working: dict[str, Job], films: dict[str, Any], worker_id: str) -> Claim:
+    job = working[step.job_id]
+    return Claim(step=step, job=job, video=films[job.video_id], worker_id=worker_id)
+
+
+def _begun(tx: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
+    """Hold the jobs for a claim, moving those that are queued to running; without those that have ended."""
+    working: dict[str, Job] = {}
+    # Running ones are only shared, and first: whoever then waits for a queued one is waited for by nobody.
+    for again in (False, True):
+        left = [job_id for job_id in job_ids if job_id not in working]
+        if not left:
+            break
+        for row in tx.execute(_share, {"their_jobs": left}).mappings():
+            working[row["id"]] = rows.to_job(row)
+        for job_id in left:
+            if again or job_id in working:
+                continue
+            began = tx.execute(_begin, {"its_job": job_id}).mappings().one_or_none()
+            if began is not None:
+                record(tx, job_id, began["last_seq"], "job.started", {"run": began["run"]})
+                working[job_id] = rows.to_job(began)
+    return working
+
+
+def record(tx: Connection, job_id: str, seq: int, kind: str, data: Json) -> None:
+    """Insert one event whose seq was taken from the job's row in this transaction."""
+    tx.execute(_event, {"its_job": job_id, "its_seq": seq, "its_type": kind, "its_data": dict(data)})
+
+
+# ── Closing ───────────────────────────────────────────────────────────────────────────────────
+
+_others = sa.select(sa.func.coalesce(sa.func.sum(steps.c.progress), 0.0)).where(
+    steps.c.job_id == jobs.c.id,
+    RUNNING,
+    steps.c.id.not_in(sa.bindparam("their_ids", expanding=True)),
+    steps.c.stage == jobs.c.stage,
+)
+_share_done = (jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer) + _others.scalar_subquery()) / sa.case(
+    (jobs.c.steps_planned > 0, jobs.c.steps_planned), else_=1
+)
+# As lifecycle.progress_pct has it, but for the weights, which don't change while a stage is worked on.
+_reached = sa.bindparam("base_pct", type_=sa.Float) + sa.bindparam("weight", type_=sa.Float) * sa.case(
+    (_share_done > 1.0, 1.0), else_=_share_done
+)
+_reached = sa.func.round(sa.case((_reached > 99.9, 99.9), else_=_reached) * 10) / 10.0
+_of_run = sa.and_(
+    jobs.c.id == sa.bindparam("its_job"), jobs.c.run == sa.bindparam("its_run"), jobs.c.status == Status.RUNNING
+)
+_counted = {
+    "spooled": jobs.c.spooled + sa.bindparam("more_spooled", type_=sa.Integer),
+    "steps_done": jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer),
+    "last_seq": jobs.c.last_seq + sa.bindparam("more_events", type_=sa.Integer),
+    "message": sa.func.coalesce(sa.bindparam("its_message", type_=sa.Text), jobs.c.message),
+    "progress_pct": sa.case((_reached > jobs.c.progress_pct, _reached), else_=jobs.c.progress_pct),
+}
+_hold = sa.select(jobs.c.warnings).where(jobs.c.id == sa.bindparam("its_job")).with_for_update()
+_count = sa.update(jobs).where(_of_run).values(_counted).returning(jobs)
+_count_warned = sa.update(jobs).where(_of_run).values({**_counted, "warnings": sa.bindparam("all_warnings")})
+_count_warned = _count_warned.returning(jobs)
+
+_freed: dict[StepEvent, dict[str, Any]] = {
+    StepEvent.FINISH: {"output": sa.bindparam("its_output"), "progress": 1.0, "finished_at": now(), "waits": False},
+    StepEvent.FAIL: {"finished_at": now()},
+    StepEvent.AGAIN: {"tries": steps.c.tries + 1},
+    StepEvent.CRASH: {"crashes": steps.c.crashes + 1},
+    StepEvent.RELEASE: {},
+}
+_back = {
+    "not_before": now(sa.bindparam("delay_s", type_=sa.Float)),
+    "waits": sa.bindparam("delay_s", type_=sa.Float) > 0,
+    "rank": sa.bindparam("its_rank", type_=sa.Integer),
+}
+_failed: dict[str, Any] = {
+    "error_code": sa.bindparam("its_code", type_=sa.Text),
+    "error_detail": sa.bindparam("its_detail", type_=sa.Text),
+}
+
+
+def _closing(event: StepEvent) -> sa.Update:
+    values = {
+        "status": step_after(StepStatus.RUNNING, event),
+        "worker_id": None,
+        "lease_until": None,
+        "progress": 0.0,
+        "rung_at": None,
+        **_freed[event],
+    }
+    if values["status"] is StepStatus.READY:
+        values |= _back
+    if event in (StepEvent.FAIL, StepEvent.AGAIN, StepEvent.CRASH):
+        values |= _failed
+    if event is StepEvent.RELEASE:  # what it waits for, if it does; else what is known stays
+        values |= {name: sa.func.coalesce(said, steps.c[name]) for name, said in _failed.items()}
+    held = (
+        steps.c.id == sa.bindparam("its_id"),
+        steps.c.attempt == sa.bindparam("its_attempt"),
+        steps.c.status == StepStatus.RUNNING,
+        steps.c.worker_id == sa.bindparam("its_worker"),
+    )
+    return sa.update(steps).where(*held).values(values)
+
+
+_finish = _closing(StepEvent.FINISH)
+_close = {event: _closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank) for event in _freed}
+_end_attempt = (
+    sa.update(attempts)
+    .where(attempts.c.step_id == sa.bindparam("its_id"), attempts.c.attempt == sa.bindparam("its_attempt"))
+    .values(
+        ended_at=now(),
+        outcome=sa.bindparam("its_outcome"),
+        error_code=sa.bindparam("its_code"),
+        error_detail=sa.bindparam("its_detail"),
+        command=sa.bindparam("its_command"),
+        stderr=sa.bindparam("its_stderr"),
+    )
+)
+
+
+def count(
+    tx: Connection,
+    ended: Sequence[Claim],
+    *,
+    done: int,
+    spooled: int = 0,
+    message: str | None = None,
+    warnings: Sequence[str] = (),
+) -> rows.Row:
+    """Fence ends of attempts of one job by its run, count them in the job and take a seq for each.
+
+    Raises StaleAttempt.
+    """
+    claim = ended[0]
+    if warnings:
+        held = tx.execute(_hold, {"its_job": claim.job.id}).scalar_one()
+    before = 0.0
+    for stage in claim.job.stages:
+        if stage.name == claim.step.stage:
+            break
+        before += stage.weight
+    asked: dict[str, Any] = {
+        "its_job": claim.job.id, "its_run": claim.run, "their_ids": [one.step.id for one in ended], "more_done": done,
+        "more_spooled": spooled, "more_events": len(ended), "its_message": message, "base_pct": before,
+        "weight": float(stage.weight),
+    }  # fmt: skip
+    if warnings:
+        asked["all_warnings"] = [*held, *warnings]
+    row = tx.execute(_count_warned if warnings else _count, asked).mappings().one_or_none()
+    if row is None:
+        raise StaleAttempt
+    return row
+
+
+def finish(tx: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> rows.Row:
+    """Finish steps of one job that warn of nothing; return the job's row. Raises StaleAttempt if one isn't held."""
+    said = [outcome.result.message for _, outcome in ended if outcome.result and outcome.result.message]
+    row = count(
+        tx,
+        [claim for claim, _ in ended],
+        done=len(ended),
+        spooled=sum(spooled(outcome) for _, outcome in ended),
+        message=said[-1] if said else None,
+    )
+    closed = [_asked_to_close(claim, outcome) for claim, outcome in ended]
+    if tx.execute(_finish, closed).rowcount != len(ended):
+        raise StaleAttempt
+    tx.execute(_end_attempt, [_asked_to_end(claim, outcome) for claim, outcome in ended])
+    first = row["last_seq"] - len(ended) + 1
+    tx.execute(_event, [_asked_to_tell(claim, outcome, first + n) for n, (claim, outcome) in enumerate(ended)])
+    return row
+
+
+def spooled(outcome: Outcome) -> int:
+    """Return how many of an attempt's files wait in a spool."""
+    return sum(made.place == "spool" for made in outcome.result.artifacts) if outcome.result else 0
+
+
+def close(tx: Connection, claim: Claim, outcome: Outcome, job: rows.Row) -> None:
+    """End an attempt of a counted step: its step, its row in the history, its event. Raises StaleAttempt."""
+    freed = tx.execute(_close[outcome.event], _asked_to_close(claim, outcome, job["priority"])).one_or_none()
+    if freed is None:
+        raise StaleAttempt
+    tx.execute(_end_attempt, _asked_to_end(claim, outcome))
+    tx.execute(_event, _asked_to_tell(claim, outcome, job["last_seq"]))
+    if outcome.event in (StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s > 0:
+        lanes.open_lanes(tx, [(freed.tenant, freed.queue, freed.rank)])
+
+
+def _asked_to_close(claim: Claim, outcome: Outcome, priority: int = 0) -> dict[str, Any]:
+    asked: dict[str, Any] = {"its_id": claim.step.id, "its_attempt": claim.attempt, "its_worker": claim.worker_id}
+    if outcome.event is StepEvent.FINISH:
+        assert outcome.result is not None
+        asked["its_output"] = dict(outcome.result.output)
+    elif outcome.event is not StepEvent.FAIL:
+        asked |= {"delay_s": outcome.delay_s, "its_rank": -priority}
+    if outcome.event is not StepEvent.FINISH:
+        asked |= _why(outcome)
+    return asked
+
+
+def _asked_to_end(claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "its_id": claim.step.id, "its_attempt": claim.attempt, **_why(outcome), "its_command": outcome.command,
+        "its_outcome": "done" if outcome.event is StepEvent.FINISH else outcome.event, "its_stderr": outcome.stderr,
+    }  # fmt: skip
+
+
+def _asked_to_tell(claim: Claim, outcome: Outcome, seq: int) -> dict[str, Any]:
+    brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
+    if outcome.failure:
+        brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
+    return {"its_job": claim.job.id, "its_seq": seq, "its_type": SAID[outcome.event], "its_data": brief}
+
+
+def _why(outcome: Outcome) -> dict[str, str | None]:
+    failure = outcome.failure
+    return {"its_code": failure.code if failure else None, "its_detail": failure.detail if failure else None}
