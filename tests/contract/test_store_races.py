@@ -39,6 +39,7 @@ from reelmill.errors import StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import PROCESSING_OF, Event, Status, StepEvent, StepStatus
 from reelmill.jobs.model import Claim, Job
 from reelmill.jobs.ports import Failure, Held
+from reelmill.stores.dynamo.store import DynamoStore
 from reelmill.stores.sql import SqlStore
 from reelmill.wiring import open_store
 
@@ -157,7 +158,8 @@ def test_of_two_ends_of_the_same_attempt_one_counts(store: SqlStore) -> None:
 
 def test_cancelling_claiming_and_finishing_at_once_ends_in_one_of_them(store: SqlStore) -> None:
     ends: Counter[Status] = Counter()
-    for number in range(100):
+    rounds = 30 if isinstance(store, DynamoStore) else 100
+    for number in range(rounds):
         job = make_job(store, n=2)
         claim = claim_one(store, "a")
         last = number % 2 == 0
@@ -185,7 +187,7 @@ def test_cancelling_claiming_and_finishing_at_once_ends_in_one_of_them(store: Sq
         held = [Held(c.step.id, c.attempt) for c in claims]
         assert store.still_held(held) == frozenset()
         assert store.claim("w", limit=5, lease_s=60) == []
-    assert ends[Status.CANCELLED] >= 50
+    assert ends[Status.CANCELLED] >= rounds / 2
 
 
 def test_a_stage_that_many_open_at_once_opens_once(store: SqlStore) -> None:

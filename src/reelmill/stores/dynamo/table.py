@@ -70,6 +70,7 @@ class Table:
             read_timeout=2 * WAIT_S,
             max_pool_connections=4 * FANOUT,
             proxies={} if place.endpoint else None,
+            parameter_validation=False,  # `items.py` makes them all, and DynamoDB looks again
         )
         try:
             self._client = boto3.session.Session().client(

@@ -20,6 +20,7 @@ from reelmill.stores.dynamo.core import Events, writing
 from reelmill.stores.dynamo.items import Item
 from reelmill.stores.dynamo.reads import Reads
 from reelmill.stores.dynamo.settle import Settling, end_attempt
+from reelmill.stores.dynamo.table import Written
 
 CLAIM_TRIES = 4  #: other claimers may have taken what we saw
 SPARE = 16  #: seen beyond what is wanted, for others claim too
@@ -117,27 +118,23 @@ class Work(Reads, Settling):
             record = {**step["history"], "stage_no": step["stage_no"], "index": step["index"]}
             self.table.add(Item(pk=job_id, sk=items.attempt_key(step, step["attempt"]), history=record))
 
-        def take(now_step: Item, at: datetime) -> bool:
-            if now_step["version"] != step["version"]:
-                return False
-            same_run = now_step["run"] == job["run"]
-            attempt = now_step["attempt"] + 1
-            now_step.update(
-                status=step_after(StepStatus.READY, StepEvent.CLAIM), run=job["run"], attempt=attempt,
-                tries=now_step["tries"] if same_run else 0, crashes=now_step["crashes"] if same_run else 0,
-                worker_id=worker_id, beat=uuid.uuid4().hex, lease_s=lease_s, started_at=at, progress=0.0,
-                error_code=None, error_detail=None, ended_by=None,
-                history={
-                    "step_id": now_step["id"], "attempt": attempt, "run": job["run"], "worker_id": worker_id,
-                    "engine_task_id": engine_task_id, "started_at": items.stamp(at),
-                },
-            )  # fmt: skip
-            items.place_step(now_step, job)
-            return True
-
-        taken = self.change(job_id, step["sk"], take)
-        if taken is None or taken["version"] != step["version"] + 1 or taken["worker_id"] != worker_id:
-            return None
+        at, same_run = max(at, step["stamped_at"], job["stamped_at"]), step["run"] == job["run"]
+        attempt = step["attempt"] + 1
+        step.update(
+            status=step_after(StepStatus.READY, StepEvent.CLAIM), run=job["run"], attempt=attempt,
+            tries=step["tries"] if same_run else 0, crashes=step["crashes"] if same_run else 0,
+            worker_id=worker_id, beat=uuid.uuid4().hex, lease_s=lease_s, started_at=at, stamped_at=at, progress=0.0,
+            error_code=None, error_detail=None, ended_by=None,
+            history={
+                "step_id": step["id"], "attempt": attempt, "run": job["run"], "worker_id": worker_id,
+                "engine_task_id": engine_task_id, "started_at": items.stamp(at),
+            },
+        )  # fmt: skip
+        items.place_step(step, job)
+        try:
+            taken = self.table.replace(step)
+        except Written:
+            return None  # by another claimer, or whoever ended the job
         self.leases.see(taken["id"], taken["beat"])
         return taken
 
@@ -196,11 +193,11 @@ class Work(Reads, Settling):
 
     @writing
     def report(self, claim: Claim, fraction: float, message: str | None = None) -> None:
-        self._fence(claim)
+        job = self.table.get(claim.job.id, "job")
         reached = min(max(fraction, 0.0), 1.0)
 
         def progress(step: Item, _: datetime) -> bool:
-            _must_be_held(step, claim)
+            _must_be_held(step, claim, job)
             step["progress"] = reached
             return True
 
@@ -225,40 +222,32 @@ class Work(Reads, Settling):
     def close(self, claim: Claim, outcome: Outcome) -> Job:
         key = items.key_of(claim.step.id)
         mine = _mark(claim, outcome)
-        step = self.table.get(*key)
+        job = self.table.get(claim.job.id, "job")
+        made = outcome.result.artifacts if outcome.result is not None else ()
+        if made and (step := self.table.get(*key)) is not None and step["ended_by"] != mine:
+            _must_be_held(step, claim, job)  # or its files would be listed for nothing
+            for each in made:
+                self._publish(claim, step, each)
+
+        def end(step: Item, at: datetime) -> bool:
+            if step["ended_by"] == mine:
+                return False  # the reply to our own write was lost: the job may not know yet
+            _must_be_held(step, claim, job)
+            _end(step, outcome, at)
+            step["ended_by"] = mine
+            assert job is not None
+            items.place_step(step, job)
+            return True
+
+        step = self.change(*key, end)
         if step is None:
             raise StaleAttempt
-        if step["ended_by"] != mine:  # else the reply to our write was lost: it is to be told of only
-            job = self._fence(claim)
-            _must_be_held(step, claim)
-            for made in outcome.result.artifacts if outcome.result is not None else ():
-                self._publish(claim, step, made)
-
-            def end(now_step: Item, at: datetime) -> bool:
-                if now_step["ended_by"] == mine:
-                    return False
-                _must_be_held(now_step, claim)
-                _end(now_step, outcome, at)
-                now_step["ended_by"] = mine
-                items.place_step(now_step, job)
-                return True
-
-            step = self.change(*key, end)
-            if step is None:
-                raise StaleAttempt
         return items.to_job(self._told(step) if step["owed"] else self.read_job(claim.job.id))
 
     def _told(self, step: Item) -> Item:
         """Tell the job of a step's end; when that ends the job, its other steps follow."""
         job = self.tell(step)
         return self.settle(job["id"]) if job["due"] is not None else job
-
-    def _fence(self, claim: Claim) -> Item:
-        """Return the claim's job if it is still running in the claim's run. Raises StaleAttempt."""
-        job = self.table.get(claim.job.id, "job")
-        if job is None or job["status"] != Status.RUNNING or job["run"] != claim.run:
-            raise StaleAttempt
-        return job
 
     def _publish(self, claim: Claim, step: Item, made: NewArtifact) -> None:
         """Put an artifact where it counts as soon as its step is done in this attempt."""
@@ -419,8 +408,10 @@ def _is_held(step: Item, hold: Held) -> bool:
     return bool(step["status"] == StepStatus.RUNNING and step["attempt"] == hold.attempt)
 
 
-def _must_be_held(step: Item, claim: Claim) -> None:
-    """Raises StaleAttempt when the claim isn't the step's present one."""
+def _must_be_held(step: Item, claim: Claim, job: Item | None) -> None:
+    """Raises StaleAttempt when the claim isn't the step's present one, or its job isn't running in its run."""
+    if job is None or job["status"] != Status.RUNNING or job["run"] != claim.run:
+        raise StaleAttempt
     same = (step["worker_id"], step["run"]) == (claim.worker_id, claim.run)
     if not same or not _is_held(step, Held(claim.step.id, claim.attempt)):
         raise StaleAttempt
@@ -455,5 +446,10 @@ def _end(step: Item, outcome: Outcome, at: datetime) -> None:
 
 
 def _mark(claim: Claim, outcome: Outcome) -> str:
-    """Return what tells this end of this attempt from any other: said twice, it is still one end."""
+    """Return what tells this end of this attempt from any other: said twice, it is still one end.
+
+    Only for what was done: taken for stale, its files would be removed.
+    """
+    if outcome.event is not StepEvent.FINISH:
+        return uuid.uuid4().hex
     return hashlib.sha256(f"{claim.worker_id} {claim.step.id} {claim.attempt} {outcome!r}".encode()).hexdigest()
