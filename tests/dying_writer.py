@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,12 @@ def apply(store: DynamoStore, job_id: str, event: str) -> None:
     store.apply(job_id, Event(event), failure=BROKEN if event == "fail" else None)
 
 
+def lose_dead(store: DynamoStore) -> None:
+    """Sweep until a lease was lost: who has just come must first see it unchanged for its length."""
+    while not store.lose_dead(max_crashes=3):
+        time.sleep(0.02)
+
+
 ACTS: dict[str, Callable[..., Any]] = {
     "add_video": add_video,
     "add_job": add_job,
@@ -63,7 +70,7 @@ ACTS: dict[str, Callable[..., Any]] = {
     "close": close,
     "open_stage": lambda store, job_id: store.open_stage(job_id, run=1, after="text", opening=opening("render", 3)),
     "apply": apply,
-    "lose_dead": lambda store: [store.lose_dead(max_crashes=3) for _ in range(60)],
+    "lose_dead": lose_dead,
     "rotate": lambda store, key_id, new_id: DynamoAccess(store.table).rotate_key(
         key_id, FreshSecret(new_id, "rm_n", new_id), 3600
     ),

@@ -31,6 +31,7 @@ UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root; this account is on
 START_S = 60.0
 STOP_S = 10.0
 DYNALITE = Path(__file__).parents[1] / ".cache/dynalite/node_modules/dynalite/cli.js"
+STEADFAST = Path(__file__).with_name("dynalite") / "steadfast.js"
 NODE = Path(sys.executable).with_name("node")
 WEED = Path(sys.executable).with_name("weed")
 SEAWEED_PORTS = (
@@ -295,8 +296,8 @@ def _run_dynalite(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         port = free_port()
         with log.open("ab") as out:
             server = subprocess.Popen(
-                [NODE, DYNALITE, "--host", "127.0.0.1", "--port", str(port), "--createTableMs", "0",
-                 "--updateTableMs", "0", "--deleteTableMs", "0"],
+                [NODE, "--require", STEADFAST, DYNALITE, "--host", "127.0.0.1", "--port", str(port),
+                 "--createTableMs", "0", "--updateTableMs", "0", "--deleteTableMs", "0"],
                 stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=folder, preexec_fn=_die_with_guard,
             )  # fmt: skip
         if _listens(server, port):

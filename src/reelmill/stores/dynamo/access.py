@@ -54,7 +54,7 @@ class DynamoAccess(Core):
         key = self.table.get("api-keys", secret["id"])
         if key is None and secret["by"] is not None:
             old = self.table.get("api-keys", secret["by"])
-            key = self._succeeded(old) if old is not None else None
+            key = self._succeeded(old) if old is not None and old["successor"] is not None else None
         if key is None or key["id"] != secret["id"]:
             return None
         shown = self._shown(key)

@@ -19,6 +19,7 @@ Labels alone are a map, because listings filter by them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
@@ -43,8 +44,9 @@ RENAMED = {"video_id": "of_video", "job_id": "of_job"}  #: in the table, whose h
 INDEXED = ("list_of", "list_at", "turn_of", "turn_at", "watch_of", "watch_at")
 
 OWN = {
-    "sk", "version", "token", "stamped_at", "live", "folded", "outbox", "epoch", "opened", "due", "led", "intent",
-    "driver_at", "swept_at", "output_s3_keys", "stage_no", "gen", "not_before", "rung_at", "lease_s", "beat", "owed",
+    "sk", "version", "token", "stamped_at", "live", "folded", "outbox", "epoch", "opened", "plan", "due", "led",
+    "intent", "driver_at", "swept_at", "output_s3_keys", "stage_no", "gen", "not_before", "rung_at", "lease_s", "beat",
+    "owed",
     "end", "ended_by", "history", "holder", "seconds", "until", "sha256", "body_sha256", "status_code", "body",
     "content_type", "note", "successor", "by", "path",
 }  # fmt: skip
@@ -200,7 +202,7 @@ def new_job(told: Mapping[str, Any], at: datetime, opening: Opening | None) -> I
     )
     if opening is not None:
         item["epoch"] = 1
-        open_stage(item, opening.stage, len(opening.specs))
+        open_stage(item, opening.stage, len(opening.specs), plan_of(opening))
         item["queued_at"] = at
         made.append(event("job.queued", at, {"stage": opening.stage, "steps": len(opening.specs)}))
     item["outbox"] = made
@@ -208,14 +210,26 @@ def new_job(told: Mapping[str, Any], at: datetime, opening: Opening | None) -> I
     return item
 
 
-def open_stage(job: Item, stage: str, steps: int) -> None:
-    """Let a job stand at the beginning of a stage. Its planned steps become ready when the job is settled."""
-    job.update(stage=stage, steps_planned=steps, steps_done=0, opened=job["epoch"], folded={}, live={})
+def open_stage(job: Item, stage: str, steps: int, plan: str) -> None:
+    """Let a job stand at the beginning of a stage. The steps of this plan become ready when the job is settled."""
+    job.update(
+        stage=stage, steps_planned=steps, steps_done=0, opened=job["epoch"], plan=plan, folded={}, live={}
+    )  # fmt: skip
+
+
+def is_opened(job: Item, step: Item) -> bool:
+    """Whether a planned step is of the opening by which the job stands in its stage."""
+    return bool((step["stage"], step["gen"], step["plan"]) == (job["stage"], job["opened"], job["plan"]))
+
+
+def plan_of(opening: Opening) -> str:
+    """Return what tells the steps of this opening from those of any other."""
+    return hashlib.sha256(repr(opening).encode()).hexdigest()
 
 
 def new_steps(job: Item, opening: Opening, epoch: int, at: datetime) -> list[Item]:
     """The steps of a stage, planned for this epoch of the job: not to be seen before the stage is open."""
-    stage_no = [name for name, _ in job["stages"]].index(opening.stage)
+    stage_no, plan = [name for name, _ in job["stages"]].index(opening.stage), plan_of(opening)
     return [
         Item(
             pk=job["id"],
@@ -232,6 +246,7 @@ def new_steps(job: Item, opening: Opening, epoch: int, at: datetime) -> list[Ite
             tenant=job["tenant"],
             status=PLANNED,
             gen=epoch,
+            plan=plan,
             run=0,
             attempt=0,
             tries=0,

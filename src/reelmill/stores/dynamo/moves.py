@@ -22,9 +22,9 @@ from reelmill.jobs.lifecycle import (
     sources,
     target,
 )
-from reelmill.jobs.ports import Failure
+from reelmill.jobs.ports import Failure, Opening
 from reelmill.stores.dynamo.core import Events
-from reelmill.stores.dynamo.items import Item, open_stage
+from reelmill.stores.dynamo.items import Item, open_stage, plan_of
 from reelmill.stores.moves import warning_of
 
 
@@ -48,12 +48,12 @@ def leave_work(job: Item) -> None:
     job["due"] = job["version"]
 
 
-def queue(job: Item, stage: str, steps: int, at: datetime) -> Events | None:
+def queue(job: Item, stage: str, steps: int, plan: str, at: datetime) -> Events | None:
     """Queue a job whose upload was recorded. One that was cancelled just then keeps the steps, for its retry."""
     if not takes_upload(job) and not (job["status"] == Status.CANCELLED and job["stage"] is None):
         return None  # it was done before
     job["epoch"] += 1
-    open_stage(job, stage, steps)
+    open_stage(job, stage, steps, plan)
     leave_work(job)
     if job["status"] == Status.CANCELLED:
         return []
@@ -77,14 +77,14 @@ def start(job: Item, at: datetime) -> Events | None:
     return [("job.started", {"run": job["run"]})]
 
 
-def next_stage(job: Item, run: int, after: str, stage: str, steps: int) -> Events | None:
+def next_stage(job: Item, run: int, after: str, opening: Opening) -> Events | None:
     """Begin a stage, unless that was done before."""
     if job["run"] != run or job["stage"] != after or job["status"] not in CLAIMABLE or is_open(job):
         return None
-    open_stage(job, stage, steps)
+    open_stage(job, opening.stage, len(opening.specs), plan_of(opening))
     leave_work(job)
     reach(job)
-    return [("stage.opened", {"stage": stage, "steps": steps})]
+    return [("stage.opened", {"stage": opening.stage, "steps": len(opening.specs)})]
 
 
 def is_open(job: Item) -> bool:
@@ -124,7 +124,7 @@ def cancel(job: Item, run: int | None, at: datetime) -> Events:
     return [("job.cancelled", {})]
 
 
-def retry(job: Item, run: int | None, steps: Iterable[Item], opening: tuple[str, int] | None, at: datetime) -> Events:
+def retry(job: Item, run: int | None, steps: Iterable[Item], opening: Opening | None, at: datetime) -> Events:
     """Begin a new run. steps: of the job, all of them closed. opening: its first stage, if it had none yet."""
     guard(job, Event.RETRY, run)
     mine = [step for step in steps if step["stage"] == job["stage"]]
@@ -140,7 +140,7 @@ def retry(job: Item, run: int | None, steps: Iterable[Item], opening: tuple[str,
         warnings=[warning for warning in job["warnings"] if warning not in taken_back],
     )  # fmt: skip
     if opening is not None:
-        open_stage(job, *opening)
+        open_stage(job, opening.stage, len(opening.specs), plan_of(opening))
     leave_work(job)
     reach(job)
     return [("job.retried", {})]

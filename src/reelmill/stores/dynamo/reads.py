@@ -13,7 +13,7 @@ from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Vi
 from reelmill.stores import rows
 from reelmill.stores.dynamo import items, moves
 from reelmill.stores.dynamo.core import Core
-from reelmill.stores.dynamo.items import PLANNED, Item
+from reelmill.stores.dynamo.items import PLANNED, Item, is_opened
 
 T = TypeVar("T")
 
@@ -122,11 +122,7 @@ class Reads(Core):
         job = self.table.get(job_id, "job")
         if job is None:
             return []
-        seen = [
-            step
-            for step in self.table.query(job_id, "step#")
-            if step["status"] != PLANNED or (step["stage"] == job["stage"] and step["gen"] == job["opened"])
-        ]
+        seen = [step for step in self.table.query(job_id, "step#") if step["status"] != PLANNED or is_opened(job, step)]
         return sorted(seen, key=lambda step: (step["stage_no"], step["index"]))
 
     def attempts(self, job_id: str) -> list[Attempt]:

@@ -84,7 +84,11 @@ class Settling(Core):
     def plan(self, job: Item, opening: Opening, epoch: int, at: datetime) -> None:
         """Put the steps of a stage where they will be when it opens; nobody sees them before."""
         self.table.add(Item(pk="tenants", sk=job["tenant"]))
-        self.table.each(self._plan, items.new_steps(job, opening, epoch, at))
+        wanted = {step["sk"]: step for step in items.new_steps(job, opening, epoch, at)}
+        for step in self.table.query(job["id"], f"step#{opening.stage}#"):
+            if step["sk"] not in wanted and step["status"] == PLANNED and step["gen"] <= epoch:
+                self.table.remove(step["pk"], step["sk"], version=step["version"])  # of an opening that never came
+        self.table.each(self._plan, list(wanted.values()))
 
     def _plan(self, planned: Item) -> None:
         if self.table.add(Item(planned)):
@@ -124,7 +128,7 @@ class Settling(Core):
             items.place_step(now_step, job)
             return True
 
-        if step["status"] == PLANNED and not _is_opened(job, step):
+        if step["status"] == PLANNED and not items.is_opened(job, step):
             if step["gen"] <= job["epoch"]:
                 self.table.remove(step["pk"], step["sk"], version=step["version"])  # of an opening that came to nothing
             return
@@ -196,7 +200,8 @@ class Settling(Core):
                 self._lead(job)
                 self.table.add(job)
             case "queue":
-                self.change_job(job_id, lambda job, at: moves.queue(job, intent["stage"], intent["steps"], at))
+                queued = intent["stage"], intent["steps"], intent["plan"]
+                self.change_job(job_id, lambda job, at: moves.queue(job, *queued, at))
                 self.settle(job_id)
             case "fail":
                 failure = Failure(intent["code"], intent["detail"])
@@ -211,10 +216,6 @@ class Settling(Core):
 
 class _Unsettled(Exception):
     """The video's last change must be followed first."""
-
-
-def _is_opened(job: Item, step: Item) -> bool:
-    return bool(step["stage"] == job["stage"] and step["gen"] == job["opened"])
 
 
 def _differs(job: Item, step: Item) -> bool:

@@ -95,7 +95,8 @@ class DynamoStore(Work):
                 raise TransitionRefused("The job doesn't wait for this upload any more.", status=job["status"])
             if isinstance(then, Opening):
                 self.plan(job, then, job["epoch"] + 1, self.at())
-                intent = {"do": "queue", "job_id": job_id, "stage": then.stage, "steps": len(then.specs)}
+                intent = {"do": "queue", "job_id": job_id, "stage": then.stage, "steps": len(then.specs),
+                          "plan": items.plan_of(then)}  # fmt: skip
             else:
                 intent = {"do": "fail", "job_id": job_id, "code": then.code, "detail": then.detail}
 
@@ -237,20 +238,19 @@ class DynamoStore(Work):
         steps = list(self.table.query(job_id, "step#"))
         if opening is not None:
             self.plan(job, opening, job["epoch"] + 1, self.at())
-        first = (opening.stage, len(opening.specs)) if opening is not None else None
 
         def again(now_job: Item, at: datetime) -> Events:
             moves.guard(now_job, Event.RETRY, run)
             if now_job["epoch"] != job["epoch"]:
                 raise TransitionRefused("The job was retried just now.", status=now_job["status"])
-            return moves.retry(now_job, run, steps, first, at)
+            return moves.retry(now_job, run, steps, opening, at)
 
         self.change_job(job_id, again)
 
     @writing
     def open_stage(self, job_id: str, *, run: int, after: str, opening: Opening) -> Job | None:
         job = self.read_job(job_id)
-        if moves.next_stage(Item(job), run, after, opening.stage, len(opening.specs)) is None:
+        if moves.next_stage(Item(job), run, after, opening) is None:
             return None  # for a step's end that the job wasn't told of, the sweeper comes again
         self.plan(job, opening, job["epoch"], self.at())
         opened: list[Events] = []
@@ -259,7 +259,7 @@ class DynamoStore(Work):
             opened.clear()
             if now_job["epoch"] != job["epoch"]:
                 return None
-            events = moves.next_stage(now_job, run, after, opening.stage, len(opening.specs))
+            events = moves.next_stage(now_job, run, after, opening)
             if events is not None:
                 opened.append(events)
             return events
