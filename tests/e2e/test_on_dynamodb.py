@@ -46,7 +46,7 @@ def test_a_film_is_cut_with_all_state_in_a_table_named_by_others(dynalite: serve
         assert len(status["download_urls"]) == 3
         for link in status["download_urls"]:
             assert server.client.get(link).status_code == 200
-        assert [v["video_id"] for v in server.call("GET", "/videos?processing_status=completed")["videos"]] == [
+        assert [v["id"] for v in server.call("GET", "/videos?processing_status=completed")["items"]] == [
             begun["video_id"]
         ]
         assert server.process is not None
@@ -77,6 +77,7 @@ def _primary(url: str, job_id: str) -> list[dict[str, str]]:
 def test_the_doctor_makes_a_missing_table_and_shows_a_jobs_row(dynalite: servers.Dynalite, tmp_path: Path) -> None:
     url = dynalite.url(dynalite.name())
     env = {**os.environ, "REELMILL_DATABASE_URL": url, "REELMILL_DATA": str(tmp_path / "data")}
+    (tmp_path / "data").mkdir()
     told = refused(url, tmp_path / "data", "doctor")
     assert "reelmill database create" in told
     mended = subprocess.run([REELMILL, "doctor", "--fix"], env=env, capture_output=True, text=True, timeout=120)
