@@ -1204,10 +1204,8 @@ def test_a_poller_never_sees_video_and_job_disagree_in_a_thousand_transitions(st
     assert failures == []
     assert seen >= {(status, PROCESSING_OF[status]) for status in Status if status is not Status.AWAITING_UPLOAD}
     told = Counter(event.type for job_id in ids(store, "jobs") for event in store.events_after({job_id: 0}))
-    assert (
-        sum(told[f"job.{move}"] for move in ("queued", "started", "failed", "retried", "cancelled", "completed"))
-        >= 1000
-    )
+    moves = ("queued", "started", "failed", "retried", "cancelled", "completed")
+    assert sum(told[f"job.{move}"] for move in moves) >= 9 * rounds
 
 
 # ── Clocks ────────────────────────────────────────────────────────────────────────────────────
@@ -1551,9 +1549,11 @@ def test_whoever_listens_is_told_after_the_write_and_not_when_it_failed(store_ur
         store.close_engine()
 
 
-def test_a_database_that_does_not_answer_is_named_as_such(tmp_path: Path) -> None:
+def test_a_database_that_does_not_answer_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import servers
 
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     for url in (
         f"postgresql://postgres@127.0.0.1:{servers.free_port()}/none",
         f"sqlite:///{tmp_path}/no/such/dir.db",
