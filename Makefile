@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLES := .cache/samples
 UPPY := .cache/uppy
+DYNALITE := .cache/dynalite
 VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
 # `make chaos LONG=1` also runs what is marked `long`.
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy run demo demo-cluster test lint format bench chaos lock docs clean
+.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -56,6 +57,14 @@ $(UPPY)/.ready: tests/uppy/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(UPPY) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+dynalite: $(DYNALITE)/.ready  ## install the server that speaks DynamoDB, for the store's tests
+
+$(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
+	@mkdir -p $(DYNALITE)
+	@cp tests/dynalite/package.json tests/dynalite/package-lock.json $(DYNALITE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(DYNALITE) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 run: $(READY)  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
 
@@ -76,7 +85,7 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
 	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
-test: samples players uppy  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players uppy dynalite  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
@@ -95,11 +104,11 @@ bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to 
 	  echo "── benchmarks/$$name.py"; \
 	  $(BIN)/python benchmarks/$$name.py --json .cache/bench/$$name.json $(ARGS); done
 
-chaos: samples  ## kill servers and workers at random moments; LONG=1 for the long form
+chaos: samples dynalite  ## kill servers and workers at random moments; LONG=1 for the long form
 	@$(BIN)/python -m pytest tests/chaos $(MARKS) $(if $(LONG),--timeout 0) $(ARGS)
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions

@@ -1,19 +1,24 @@
-"""Stores on real databases: each test gets one of its own, copied from a migrated template."""
+"""Stores on real databases: each test gets one of its own, new or copied from a migrated template."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import servers
+from reelmill.jobs.ports import JobStore
+from reelmill.stores.dynamo.place import read_place
+from reelmill.stores.dynamo.table import Table
 from reelmill.stores.migrate import upgrade
-from reelmill.stores.sql import SqlStore, open_store
+from reelmill.wiring import open_store
 
-DATABASES = ["sqlite", "postgres"]
+SQL = ["sqlite", "postgres"]
+DATABASES = [*SQL, "dynamodb"]
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +89,26 @@ def postgres_url(postgres: servers.Postgres, postgres_template: str) -> Iterator
     postgres.drop(name)
 
 
+@pytest.fixture(scope="session")
+def dynalite() -> Iterator[servers.Dynalite]:
+    """One server that speaks DynamoDB a session; its credentials are in the environment, where botocore looks."""
+    server = servers.start_dynalite()
+    before = dict(os.environ)
+    os.environ.update(server.environment())
+    yield server
+    os.environ.clear()
+    os.environ.update(before)
+    server.stop()
+
+
+@pytest.fixture
+def dynamodb_url(dynalite: servers.Dynalite) -> str:
+    url = dynalite.url(dynalite.name())
+    with closing(Table(read_place(url))) as table:
+        table.create()
+    return url
+
+
 @pytest.fixture(params=DATABASES)
 def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of a migrated database without rows."""
@@ -91,7 +116,26 @@ def store_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture
+def new_sqlite(sqlite_template: Path) -> Callable[[Path], JobStore]:
+    """Makes a store of its own in a folder, again and again."""
+    return lambda folder: open_store(f"sqlite:///{shutil.copy(sqlite_template, folder / 'reelmill.db')}")
+
+
+@pytest.fixture
+def new_dynamodb(dynalite: servers.Dynalite) -> Callable[[Path], JobStore]:
+    """Makes a store on a table of its own, again and again."""
+
+    def make(_: Path) -> JobStore:
+        url = dynalite.url(dynalite.name())
+        with closing(Table(read_place(url))) as table:
+            table.create()
+        return open_store(url)
+
+    return make
+
+
+@pytest.fixture(params=SQL)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables."""
     if request.param == "sqlite":
@@ -104,7 +148,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[SqlStore]:
+def store(store_url: str) -> Iterator[JobStore]:
     opened = open_store(store_url)
     yield opened
     opened.close_engine()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from reelmill.jobs.lifecycle import Event, StepEvent
 from reelmill.jobs.model import Claim, Job, Json, NewArtifact, Stage, StepResult, StepSpec, Video
-from reelmill.jobs.ports import Failure, NewJob, NewVideo, Opening, Outcome
+from reelmill.jobs.ports import Failure, JobStore, NewJob, NewVideo, Opening, Outcome
 from reelmill.stores.sql import SqlStore
 
 ONE_STAGE = (Stage("render", 100),)
@@ -202,9 +202,8 @@ def db_clock(store: SqlStore, back_s: float = 0.0) -> str:
     return f"(clock_timestamp() - interval '{back_s} seconds')"
 
 
-def db_now(store: SqlStore) -> datetime:
-    (row,) = query(store, f"SELECT {db_clock(store)} AS t")
-    return to_moment(row["t"])
+def db_now(store: JobStore) -> datetime:
+    return store.clock()
 
 
 def to_moment(stamp: datetime | str) -> datetime:

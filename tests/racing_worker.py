@@ -16,7 +16,7 @@ from typing import Any
 from making import artifact, done
 from reelmill.errors import StaleAttempt
 from reelmill.jobs.ports import Held
-from reelmill.stores.sql import open_store
+from reelmill.wiring import open_store
 
 LEASE_S = 0.4
 BEAT_S = 0.15

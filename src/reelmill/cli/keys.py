@@ -139,11 +139,8 @@ def access(data: Path | None) -> Iterator[AccessStore]:
 
     settings = read_settings(data=data)
     logs.configure("warning", settings.log_format)
-    keys = wiring.open_access(settings)
-    try:
+    with wiring.open_access(settings) as keys:
         yield keys
-    finally:
-        keys.engine.dispose()
 
 
 def told(key: ApiKey) -> dict[str, Any]:

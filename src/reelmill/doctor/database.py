@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from reelmill import wiring
 from reelmill.doctor.findings import Finding, failed, ok, warned
-from reelmill.errors import ClockSkewed, DatabaseRefused, InternalError, SchemaBehind
+from reelmill.errors import ClockSkewed, DatabaseRefused, InternalError, SchemaBehind, TableUnfit
 from reelmill.jobs.lifecycle import Event, Status
 from reelmill.jobs.model import Stage
 from reelmill.jobs.ports import JobStore, NewJob, NewVideo
@@ -24,18 +24,6 @@ APART_S = 60.0  #: clocks may be so far apart
 LEFT_BEHIND = timedelta(hours=1)  #: trial rows this old are of a doctor that was killed
 
 
-class Record(JobStore, Protocol):
-    """A job store that can be examined."""
-
-    def clock(self) -> datetime:
-        """Return the database's own time."""
-        ...
-
-    def forget(self, tenant: str, video_id: str) -> None:
-        """Remove a video with its jobs and all that hangs on them."""
-        ...
-
-
 def unmade(url: str) -> Path | None:
     """Return the SQLite file of a URL if it isn't there yet; only looked at, never made."""
     parsed = make_url(url)
@@ -43,7 +31,7 @@ def unmade(url: str) -> Path | None:
     return path if parsed.get_backend_name() == "sqlite" and not path.exists() and path.parent.is_dir() else None
 
 
-def answers(store: Record, *, most_s: float = APART_S) -> Finding:
+def answers(store: JobStore, *, most_s: float = APART_S) -> Finding:
     """See that the database answers. most_s: its clock may be so many seconds off ours. Raises DatabaseUnavailable."""
     asked, began = datetime.now(UTC), time.monotonic()
     theirs = store.clock()
@@ -57,6 +45,8 @@ def answers(store: Record, *, most_s: float = APART_S) -> Finding:
 
 def schema(url: str, upgrade: Callable[[], None] | None = None) -> Finding:
     """See that the schema is the one that this version needs. upgrade: brings it there."""
+    if wiring.is_dynamo(url):
+        return _table(url, may_create=upgrade is not None)
     needed = migrate.head()
     there = None if unmade(url) else migrate.current(url)
     if there == needed:
@@ -75,7 +65,23 @@ def schema(url: str, upgrade: Callable[[], None] | None = None) -> Finding:
     return failed(behind, fix="reelmill doctor --fix", mend=mend if upgrade else None, revision=there)
 
 
-def job_row(store: Record) -> Finding:
+def _table(url: str, *, may_create: bool) -> Finding:
+    with wiring.open_table(url) as table:
+        name = table.place.table
+        try:
+            table.check()
+        except TableUnfit as unfit:
+
+            def mend() -> str:
+                with wiring.open_table(url) as table:
+                    table.create()
+                return f"made the table {name}"
+
+            return failed(unfit, fix="reelmill database create", mend=mend if may_create else None)
+    return ok(f"the table {name} has its keys and indexes", table=name)
+
+
+def job_row(store: JobStore) -> Finding:
     """Make a job with one fresh id, move it, read it by the id, show its row; then remove it.
 
     By the store's own methods, in a tenant of its own; workers can't claim it, for it awaits its upload until the end.

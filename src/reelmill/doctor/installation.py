@@ -14,10 +14,9 @@ from reelmill.doctor import broker, database, machine, storage
 from reelmill.doctor.browser import Browser
 from reelmill.doctor.findings import Check, Finding, failed, ok, warned
 from reelmill.errors import PublicUrlBroken, StorageDenied, StorageUnavailable
-from reelmill.jobs.ports import ObjectStore
+from reelmill.jobs.ports import JobStore, ObjectStore
 from reelmill.objects.folder import FolderStore
 from reelmill.settings import Settings
-from reelmill.stores.sql import SqlStore, open_store
 
 SECRETS = ("secret", "cli.key", "spool/secret")
 OUTSIDE = ("public",)
@@ -48,8 +47,8 @@ class Installation:
         self.close()
 
     @cached_property
-    def _store(self) -> SqlStore:
-        store = open_store(self._settings.database)
+    def _store(self) -> JobStore:
+        store = wiring.open_store(self._settings.database)
         self._open.callback(store.close_engine)
         return store
 

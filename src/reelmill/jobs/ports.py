@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -141,7 +142,15 @@ class JobStore(Protocol):
 
     Every method is one transaction. A change of status is one guarded write that returns what it wrote.
     Stamps are the database's. Raises DatabaseUnavailable when the database doesn't answer.
+    Where a database has no transactions (DynamoDB), one guarded write decides and the rest follows from it at once, or
+    with the next `lose_dead` when the process died in between.
     """
+
+    on_commit: Callable[[], None]  #: called after each write, in the writer's thread; must be quick
+
+    def close_engine(self) -> None:
+        """Give all connections back."""
+        ...
 
     # videos and jobs
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
@@ -346,7 +355,15 @@ class JobStore(Protocol):
         """
         ...
 
+    def forget(self, tenant: str, video_id: str) -> None:
+        """Remove a video of the tenant with its jobs and all that hangs on them: rows that were only a trial."""
+        ...
+
     # reading
+    def clock(self) -> datetime:
+        """Return the database's own time; works on an empty database too."""
+        ...
+
     def video(self, video_id: str, tenant: str | None = None) -> Video:
         """Raises NotFound; also when another tenant owns it."""
         ...

@@ -1,0 +1,399 @@
+"""DynamoDB has no transactions here: a process may die between any two writes, and a reply may be lost after any.
+
+Each act is done once for each of its writes, by a process that is killed just before it. After one sweep everything
+agrees, and the job can be brought to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import servers
+from lossy_dynamo import LossyDynamo
+from making import (
+    BROKEN,
+    PROBE,
+    THREE_STAGES,
+    artifact,
+    claim_one,
+    done,
+    ended,
+    finish_open_steps,
+    make_job,
+    make_video,
+    make_waiting,
+    new_id,
+    new_job,
+    new_video,
+    opening,
+)
+from reelmill.errors import NotFound
+from reelmill.jobs.lifecycle import CLAIMABLE, ENDED, PROCESSING_OF, Event, Status, StepEvent, StepStatus, UploadStatus
+from reelmill.jobs.model import ApiKey, Job
+from reelmill.stores.dynamo.access import DynamoAccess
+from reelmill.stores.dynamo.store import DynamoStore, open_store
+
+TESTS = Path(__file__).parents[1]
+TOLD = {"step.done": "done", "step.again": "again", "step.crashed": "crash", "step.released": "release",
+        "step.failed": "fail"}  # fmt: skip
+MOST_WRITES = 60
+
+
+@pytest.fixture
+def store(dynamodb_url: str) -> Iterator[DynamoStore]:
+    opened = open_store(dynamodb_url)
+    yield opened
+    opened.close_engine()
+
+
+class Dying:
+    """`dying_writer.py` on one table."""
+
+    def __init__(self, url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, TESTS / "dying_writer.py", url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def do(self, *words: object) -> str:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def at_each_write(self, prepare: Callable[[], tuple[list[object], Callable[[], None]]]) -> int:
+        """Do an act again and again, killed before its first write, its second …; return how many it has.
+
+        prepare: makes what the act works on; returns its words, and the check of what must be after one sweep.
+        """
+        for number in range(1, MOST_WRITES):
+            words, check = prepare()
+            said = self.do(*words, number)
+            check()
+            if said == "done":
+                return number - 1
+            assert said == "killed"
+        raise AssertionError("it has too many writes")
+
+
+@pytest.fixture
+def dying(dynamodb_url: str) -> Iterator[Dying]:
+    writer = Dying(dynamodb_url)
+    yield writer
+    writer.process.communicate()
+
+
+# ── What must agree ───────────────────────────────────────────────────────────────────────────
+
+
+def swept(store: DynamoStore) -> None:
+    store.lose_dead(max_crashes=3)
+
+
+def assert_agrees(store: DynamoStore, job_id: str) -> Job:
+    """Job, steps, video, events, artifacts and counters tell one story, and nothing is left to do about it."""
+    job = store.job(job_id)
+    items = [item for item in store.table.scan() if item["pk"] in (job_id, job.video_id)]
+    assert [item["sk"] for item in items if item["due"] or item["intent"] or item["owed"]] == []
+    assert [item["sk"] for item in items if item["status"] == "planned"] == []
+
+    steps, attempts, events = store.steps(job_id), store.attempts(job_id), store.events_after({job_id: 0}, 10_000)
+    now_steps = [step for step in steps if step.stage == job.stage]
+    closed = {StepStatus.DONE, StepStatus.FAILED, StepStatus.CANCELLED}
+    assert len(now_steps) == (job.steps_planned if job.stage else 0)
+    assert job.status not in ENDED or {step.status for step in steps} <= closed
+    assert job.steps_done == sum(
+        step.status is StepStatus.DONE or (step.status is StepStatus.FAILED and step.optional) for step in now_steps
+    )
+    if job.status in CLAIMABLE:
+        assert {step.status for step in now_steps} <= {StepStatus.READY, StepStatus.RUNNING, StepStatus.DONE}
+
+    assert [event.seq for event in events] == list(range(1, job.last_seq + 1))
+    told = Counter((TOLD[e.type], e.data["step"], e.data["attempt"]) for e in events if e.type in TOLD)
+    happened = Counter((a.outcome, a.step_id, a.attempt) for a in attempts if a.outcome not in (None, "cancel"))
+    assert told == happened
+    for step in steps:
+        assert [a.attempt for a in attempts if a.step_id == step.id] == list(range(1, step.attempt + 1))
+
+    done_steps = {(step.id, step.attempt) for step in steps if step.status is StepStatus.DONE}
+    assert {(made.step_id, made.attempt) for made in store.artifacts(job_id)} <= done_steps
+    video, driver = store.video_and_job(job.video_id)
+    assert driver is not None and video.processing_status is PROCESSING_OF[driver.status]
+    assert job_id in {one.id for one in store.jobs(job.tenant, video_id=job.video_id).items}
+    return job
+
+
+def finish(store: DynamoStore, job_id: str, last: str) -> None:
+    """Bring a job to its end, whatever a dead worker holds."""
+    until = time.monotonic() + 60
+    while (job := store.job(job_id)).status in CLAIMABLE:
+        assert time.monotonic() < until, f"the job never ended: {job} {store.steps(job_id)}"
+        store.lose_dead(max_crashes=10)
+        finish_open_steps(store, "w2")
+        for stalled in store.stalled():
+            if stalled.stage != last:
+                store.open_stage(stalled.id, run=stalled.run, after=str(stalled.stage), opening=opening(last, 2))
+            else:
+                store.apply(stalled.id, Event.FINISH, run=stalled.run)
+    assert assert_agrees(store, job_id).status is Status.COMPLETED
+
+
+# ── Each act, killed before each of its writes ────────────────────────────────────────────────
+
+
+@pytest.mark.req("C-03", "D-01")
+def test_a_video_is_made_with_its_job_or_not_at_all(store: DynamoStore, dying: Dying) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        video_id, job_id = new_id(), new_id()
+
+        def check() -> None:
+            swept(store)
+            try:
+                video = store.video(video_id)
+            except NotFound:
+                with pytest.raises(NotFound):
+                    store.job(job_id)
+                again = new_video()
+                object.__setattr__(again, "key", f"acme/original/{video_id}")
+                store.add_video(again, new_job(again.id))  # its key is free
+                return
+            assert video.upload_status is UploadStatus.AWAITING
+            assert assert_agrees(store, job_id).status is Status.AWAITING_UPLOAD
+            assert store.uploaded(video_id, PROBE, job_id, opening()) is not None
+            finish(store, job_id, "render")
+
+        return ["add_video", video_id, job_id], check
+
+    assert dying.at_each_write(prepare) >= 3
+
+
+@pytest.mark.req("D-01", "D-03")
+def test_an_upload_is_recorded_with_its_job_queued_or_not_at_all(store: DynamoStore, dying: Dying) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        video, job = make_waiting(store)
+
+        def check() -> None:
+            swept(store)
+            if store.video(video.id).upload_status is UploadStatus.AWAITING:
+                assert store.job(job.id) == job
+                assert store.uploaded(video.id, PROBE, job.id, opening(n=2)) is not None
+                assert len(store.steps(job.id)) == 2
+            else:
+                assert assert_agrees(store, job.id).status is Status.QUEUED
+                assert len(store.steps(job.id)) == 3
+            finish(store, job.id, "render")
+
+        return ["uploaded", video.id, job.id], check
+
+    assert dying.at_each_write(prepare) >= 8
+
+
+@pytest.mark.parametrize(
+    ("act", "upload_status", "status"),
+    [
+        ("refused", UploadStatus.UPLOADED, Status.FAILED),
+        ("expire", UploadStatus.EXPIRED, Status.FAILED),
+        ("abort", UploadStatus.ABORTED, Status.CANCELLED),
+    ],
+)
+def test_an_upload_that_fails_takes_its_job_along(
+    store: DynamoStore, dying: Dying, act: str, upload_status: UploadStatus, status: Status
+) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        video, job = make_waiting(store)
+
+        def check() -> None:
+            swept(store)
+            before = store.video(video.id).upload_status is UploadStatus.AWAITING
+            assert store.video(video.id).upload_status is (UploadStatus.AWAITING if before else upload_status)
+            assert assert_agrees(store, job.id).status is (Status.AWAITING_UPLOAD if before else status)
+
+        return [act, video.id, *([] if act == "abort" else [job.id])], check
+
+    assert dying.at_each_write(prepare) >= 3
+
+
+def test_a_job_is_made_with_its_steps_and_drives_its_video_or_is_not_made(store: DynamoStore, dying: Dying) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        video, job_id = make_video(store), new_id()
+
+        def check() -> None:
+            swept(store)
+            try:
+                assert_agrees(store, job_id)
+            except NotFound:
+                assert store.video(video.id) == video
+                return
+            assert store.video(video.id).processing_job_id == job_id
+            finish(store, job_id, "render")
+
+        return ["add_job", video.id, job_id], check
+
+    assert dying.at_each_write(prepare) >= 8
+
+
+def test_a_claim_that_broke_off_is_taken_back(store: DynamoStore, dying: Dying) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        job = make_job(store, n=3)
+        store.close(claim_one(store), ended(StepEvent.AGAIN))  # so that there is a history
+
+        def check() -> None:
+            swept(store)
+            assert_agrees(store, job.id)
+            finish(store, job.id, "render")
+
+        return ["claim"], check
+
+    assert dying.at_each_write(prepare) >= 3
+
+
+@pytest.mark.parametrize("event", ["finish", "again", "crash", "release", "fail"])
+def test_the_end_of_an_attempt_is_told_once(store: DynamoStore, dying: Dying, event: str) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        job = make_job(store, n=2)
+        claim = claim_one(store)
+
+        def check() -> None:
+            swept(store)
+            now_job, step = assert_agrees(store, job.id), store.steps(job.id)[0]
+            if step.status is StepStatus.RUNNING:  # killed before the write that decides
+                assert store.close(claim, done()).steps_done == 1
+            elif event == "finish":
+                assert (step.status, now_job.steps_done, step.output) == (StepStatus.DONE, 1, {"kept": True})
+                assert [made.name for made in store.artifacts(job.id)] == ["clip-0000.mp4"]
+            elif event == "fail":
+                assert (now_job.status, now_job.error_code) == (Status.FAILED, BROKEN.code)
+                store.apply(job.id, Event.RETRY)
+            else:
+                assert (step.status, step.attempt) == (StepStatus.READY, 1)
+            finish(store, job.id, "render")
+
+        return ["close", job.id, event], check
+
+    assert dying.at_each_write(prepare) >= 3
+
+
+def test_a_lost_lease_is_told_once(store: DynamoStore, dying: Dying) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        job = make_job(store, n=1)
+        claim_one(store, lease_s=0.05)
+
+        def check() -> None:
+            swept(store)
+            assert_agrees(store, job.id)
+            finish(store, job.id, "render")
+
+        return ["lose_dead"], check
+
+    assert dying.at_each_write(prepare) >= 3
+
+
+def test_a_stage_opens_whole(store: DynamoStore, dying: Dying) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        job = make_job(store, stages=THREE_STAGES[:2])
+        finish_open_steps(store)
+
+        def check() -> None:
+            swept(store)
+            now_job = store.job(job.id)
+            assert (now_job.stage, len(store.steps(job.id))) in (("text", 1), ("render", 4))
+            if now_job.stage == "render":
+                assert_agrees(store, job.id)
+            finish(store, job.id, "render")
+
+        return ["open_stage", job.id], check
+
+    assert dying.at_each_write(prepare) >= 8
+
+
+@pytest.mark.parametrize("event", ["cancel", "fail", "retry", "finish"])
+def test_a_job_moves_with_its_steps(store: DynamoStore, dying: Dying, event: str) -> None:
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        job = make_job(store, n=3)
+        claim = claim_one(store)
+        if event == "retry":
+            store.close(claim, ended(StepEvent.FAIL))
+        elif event == "finish":
+            store.close(claim, done())
+            finish_open_steps(store)
+        before = store.job(job.id).status
+
+        def check() -> None:
+            swept(store)
+            now_job = assert_agrees(store, job.id)
+            after = {"cancel": Status.CANCELLED, "fail": Status.FAILED, "retry": Status.QUEUED,
+                     "finish": Status.COMPLETED}[event]  # fmt: skip
+            assert now_job.status in (before, after)
+            if now_job.status is Status.RUNNING and event != "finish":
+                store.close(claim, done())
+            if now_job.status in (Status.FAILED, Status.CANCELLED):
+                store.apply(job.id, Event.RETRY)
+            finish(store, job.id, "render")
+
+        return ["apply", job.id, event], check
+
+    assert dying.at_each_write(prepare) >= (1 if event == "finish" else 5)
+
+
+def test_a_key_is_rotated_with_its_successor_and_its_entry(store: DynamoStore, dying: Dying) -> None:
+    access = DynamoAccess(store.table)
+
+    def prepare() -> tuple[list[object], Callable[[], None]]:
+        secret, fresh = new_id(), new_id()
+        key = access.add_key(
+            ApiKey(
+                id=new_id(), name="key", prefix="rm_o", scopes=("upload",), subject="ann", tenant=new_id(),
+                created_at=store.clock(),
+            ),
+            secret,
+        )  # fmt: skip
+
+        def check() -> None:
+            actions = [entry.action for entry in access.audit_log(key.tenant).items]
+            new = access.find_key(fresh)
+            old = access.find_key(secret)
+            assert old is not None
+            assert (old.revoked_at is not None) == (new is not None) == ("key.rotate" in actions)
+            assert len(access.keys(key.tenant)) == (1 if new is None else 2)
+
+        return ["rotate", key.id, fresh], check
+
+    assert dying.at_each_write(prepare) >= 4
+
+
+# ── Lost replies ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_write_whose_reply_was_lost_is_done_once(store: DynamoStore, dynalite: servers.Dynalite) -> None:
+    """botocore sends it again, DynamoDB refuses the second: that must not look like somebody else's write."""
+    with LossyDynamo(dynalite.port) as proxy:
+        beyond = open_store(dynalite.url(store.table.place.table, port=proxy.port))
+        try:
+            lost, number, left = 0, 1, True
+            while left:
+                proxy.reset(lose=number)
+                job = make_job(beyond)
+                claim = claim_one(beyond)
+                assert claim.attempt == 1
+                beyond.close(claim, done({}, [artifact(claim)]))
+                finished = beyond.apply(job.id, Event.FINISH, run=1)
+                assert finished.status is Status.COMPLETED
+                left = proxy.lose is None
+                lost += left
+                number += 1
+                assert assert_agrees(store, job.id).steps_done == 1
+                assert len(store.artifacts(job.id)) == 1
+            assert lost > 10 and beyond.table.retries >= lost
+        finally:
+            beyond.close_engine()
