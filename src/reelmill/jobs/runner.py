@@ -227,7 +227,13 @@ class Runner:
                 self._draining.wait(min(self.policy.poll_s, 1.0))
                 continue
             try:
-                claims = self.store.claim(self.worker_id, limit=1, lease_s=self.policy.lease_s, engine_task_id=rung_by)
+                claims = self.store.claim(
+                    self.worker_id,
+                    limit=1,
+                    lease_s=self.policy.lease_s,
+                    engine_task_id=rung_by,
+                    queues=self.policy.queues,
+                )
             except DatabaseUnavailable as error:
                 log.warning("claim failed", code=error.code, detail=error.detail)
                 self._draining.wait(min(self.policy.poll_s, 1.0))
@@ -307,7 +313,7 @@ class Runner:
         if outcome.event is StepEvent.FINISH:
             self._waiting_since.clear()
         if outcome.event in (StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s:
-            self.dispatcher.ring(job_id=job.id)
+            self.dispatcher.ring(job_id=job.id, queue=claim.step.queue)
         if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
             self.advance(job)
         elif job.completed_at is not None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +36,18 @@ from reelmill.jobs.files import Files
 from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
 from reelmill.jobs.locks import KeyedLock
-from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
+from reelmill.jobs.model import (
+    Artifact,
+    Job,
+    Json,
+    Located,
+    ObjectInfo,
+    SignedRequest,
+    Step,
+    StepSpec,
+    StoredPart,
+    Video,
+)
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
 from reelmill.jobs.params import invalid_params
@@ -440,7 +452,8 @@ class Service:
         retried = self.store.apply(job_id, Event.RETRY, run=job.run, opening=opening)
         self._tell_queued(retried)
         self.advance(retried)
-        self.dispatcher.ring(max(1, retried.steps_planned - retried.steps_done), job_id=job_id)
+        ready = [step for step in self.store.steps(job_id) if step.status is StepStatus.READY]
+        self._ring(job_id, ready)
         return self.store.job(job_id)
 
     def advance(self, job: Job) -> None:
@@ -473,7 +486,7 @@ class Service:
             if opened is None:
                 return
             if opening.specs:
-                self.dispatcher.ring(len(opening.specs), job_id=job.id)
+                self._ring(job.id, opening.specs)
                 return
             job = opened  # an empty stage: go on to the next
 
@@ -550,10 +563,14 @@ class Service:
             "job queued", job_id=job.id, pipeline=job.pipeline, run=job.run, stage=job.stage, steps=job.steps_planned
         )
 
+    def _ring(self, job_id: str, ready: Sequence[Step | StepSpec]) -> None:
+        for queue, count in Counter(step.queue for step in ready).items():
+            self.dispatcher.ring(count, job_id=job_id, queue=queue)
+
     def _begin(self, job: Job, opening: Opening) -> None:
         self._tell_queued(job)
         if opening.specs:
-            self.dispatcher.ring(len(opening.specs), job_id=job.id)
+            self._ring(job.id, opening.specs)
         else:
             self.advance(job)
 

@@ -105,7 +105,7 @@ class Sweeper:
             self.advance(job)
         if slots := self._slots():
             for step in self.store.to_ring(2 * slots, again_after_s=self.policy.ring_again_s):
-                self.dispatcher.ring(job_id=step.job_id)
+                self.dispatcher.ring(job_id=step.job_id, queue=step.queue)
         for job in self.store.expire_uploads():
             tell_end(self.observer, job)
         for video in self.store.left_multiparts():
