@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from common import Ratios, options, report
-from queueing import STEPS, Process, close, database, fill, part, percentile, valkey, work
+from queueing import STEPS, Process, close, database, fill, part, percentile, valkey, warm, work
 
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.stores.sql import SqlStore, open_store
@@ -102,7 +102,7 @@ def trips(kind: str) -> dict[str, float]:
             (claim,) = store.claim("bench", limit=1, lease_s=600)
             close(store, claim)
             loop.append(time.perf_counter() - began)
-        work(url, 1, 1)
+        work(warm(url), 1, 1)
         whole = in_process(store)
         store.close_engine()
         return {"loop_ms": percentile(loop, 0.5) * 1000, "whole_ms": percentile(whole, 0.5) * 1000}
@@ -182,6 +182,10 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--part"]:
         kind, target, *numbers = sys.argv[2:]
-        part(lambda: celery_client(target) if kind == "celery" else {"steps": work(target, *map(int, numbers))})
+        if kind == "celery":
+            part(lambda: celery_client(target))
+        else:
+            warmed = warm(target)
+            part(lambda: {"steps": work(warmed, *map(int, numbers))})
     else:
         main()

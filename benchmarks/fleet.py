@@ -18,10 +18,10 @@ import time
 from typing import Any
 
 from common import Ratios, options, report
-from queueing import Process, close, cpu_of, database, fill, part
+from queueing import Process, close, cpu_of, database, fill, part, warm
 
 from reelmill.jobs.ports import Held
-from reelmill.stores.sql import open_store
+from reelmill.stores.sql import SqlStore, open_store
 
 ROUNDS = 6  #: steps for each worker
 PROCESSES = 8
@@ -40,9 +40,8 @@ def ideal_s(durations: list[float], workers: int) -> float:
     return max(free)
 
 
-def work(url: str, threads: int) -> dict[str, Any]:
+def work(store: SqlStore, threads: int) -> dict[str, Any]:
     """Be `threads` workers until nothing is left; return which steps they did in which order, and when."""
-    store = open_store(url)
     held: set[Held] = set()
     done: list[tuple[float, str, float]] = []
     ended = threading.Event()
@@ -126,6 +125,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--part"]:
         _, target, count = sys.argv[2:]
-        part(lambda: work(target, int(count)))
+        warmed = warm(target)
+        part(lambda: work(warmed, int(count)))
     else:
         main()

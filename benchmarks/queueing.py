@@ -72,12 +72,11 @@ def close(store: SqlStore, claim: Claim) -> None:
             store.apply(job.id, Event.FINISH, run=job.run)
 
 
-def work(url: str, threads: int, batch: int) -> int:
+def work(store: SqlStore, threads: int, batch: int) -> int:
     """Claim and end steps until none is left; return how many.
 
     batch = 1: each thread claims one step and ends it. Else one claims so many, and the threads end them.
     """
-    store = open_store(url)
     counts = [0] * threads
     claimed: queue.Queue[Claim | None] = queue.Queue(2 * batch)
 
@@ -128,6 +127,13 @@ class Process:
         out, _ = self._process.communicate()
         said: dict[str, Any] = json.loads(out)
         return said
+
+
+def warm(url: str) -> SqlStore:
+    """Open a store and build what is built once: statements, connections."""
+    store = open_store(url)
+    store.claim("bench", limit=1, lease_s=LEASE_S, queues=["none"])
+    return store
 
 
 def part(act: Any) -> None:

@@ -312,3 +312,19 @@ def test_queued_jobs_know_their_place(serve: Serve, connect: Connect, tmp_path: 
         assert client.call("GET", f"/jobs/{jobs[0]}")["queue_position"] == 1
         only = client.call("GET", "/jobs", params={"status": "queued", "pipeline": "slow_writer"})["items"]
         assert [one["job_id"] for one in only] == [urgent, *reversed(jobs)]
+
+
+@pytest.mark.req("A-08", "C-05")
+def test_a_priority_is_changed_while_the_job_waits(serve: Serve, connect: Connect, tmp_path: Path, film: Path) -> None:
+    with serve(tmp_path / "data", workers=0) as server, connect("admin", of=server) as client:
+        video = client.upload(film)["video_id"]
+        jobs = [client.run(video, "slow_writer", {}) for _ in range(3)]
+        changed = client.call("POST", f"/jobs/{jobs[2]}/priority", json={"priority": 1})
+        assert (changed["job_id"], changed["status"], changed["queue_position"]) == (jobs[2], "queued", 0)
+        assert [client.call("GET", f"/jobs/{job}/status")["queue_position"] for job in jobs] == [1, 2, 0]
+        for body in ({"priority": 1001}, {"priority": "1"}, {}):
+            assert client.post(f"/api/v1/jobs/{jobs[0]}/priority", json=body).json()["code"] == "request_invalid"
+        client.call("POST", f"/jobs/{jobs[0]}/cancel")
+        late = client.post(f"/api/v1/jobs/{jobs[0]}/priority", json={"priority": 5})
+        assert (late.status_code, late.json()["code"]) == (409, "transition_refused")
+        assert "cancelled" in late.json()["detail"]

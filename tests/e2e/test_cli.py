@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -572,6 +574,39 @@ def test_a_cancelled_job_is_said_to_be_and_runs_again(tmp_path: Path, long_film:
     assert "queued" in ran(tmp_path, "jobs", "retry", job_id, **at(server)) + "queued"
     assert json.loads(ran(tmp_path, "jobs", "show", job_id, "--json", **at(server)))["run"] == 2
     ran(tmp_path, "jobs", "cancel", job_id, **at(server))
+
+
+@pytest.mark.req("A-08")
+def test_a_jobs_priority_is_changed_until_it_ends(tmp_path: Path, film: Path, server: Server) -> None:
+    about = {"filename": "x.mp4", "size": 9, "content_type": "video/mp4", "pipeline": "clips"}
+    job_id = server.call("POST", "/uploads/initiate", json=about)["job_id"]
+    assert f"{job_id} is awaiting_upload, with priority -7." in ran(
+        tmp_path, "jobs", "priority", job_id, "-7", **at(server)
+    )
+    assert server.call("GET", f"/jobs/{job_id}")["priority"] == -7
+    assert json.loads(ran(tmp_path, "jobs", "priority", job_id, 1000, "--json", **at(server)))["job_id"] == job_id
+    assert server.call("GET", f"/jobs/{job_id}")["priority"] == 1000
+    assert run(tmp_path, "jobs", "priority", job_id, 1001, **at(server)).returncode == 2
+    ran(tmp_path, "jobs", "cancel", job_id, **at(server))
+    late = run(tmp_path, "jobs", "priority", job_id, 1, **at(server))
+    assert (late.returncode, "cancelled: its priority has no meaning any more" in late.stderr) == (2, True)
+
+
+@pytest.mark.req("A-08")
+def test_what_a_jobs_children_used_is_charged_to_its_tenant(film: Path, server: Server) -> None:
+    def used_s() -> float:
+        with closing(sqlite3.connect(server.data / "reelmill.db")) as database:
+            clock = "(julianday('now') - 2440587.5) * 86400"
+            (row,) = database.execute(f"SELECT max(usage), {clock} FROM lanes WHERE tenant = 'default'")
+        return 0.0 if row[0] is None else math.exp(row[0] - row[1] * math.log(2) / 3600)
+
+    before = used_s()
+    job_id = server.upload(film, pipeline="clips", params={"cutting": {"duration_s": 3}})["job_id"]
+    server.wait(job_id)
+    clips = server.call("GET", f"/jobs/{job_id}/artifacts")["items"]
+    made_s = sum(clip["meta"]["cpu_s"] for clip in clips if clip["kind"] == "clip")
+    assert made_s > 0
+    assert used_s() > before * 0.9 + made_s * 0.9
 
 
 def test_a_failed_job_is_told_with_its_remedy(tmp_path: Path, film: Path, server: Server) -> None:

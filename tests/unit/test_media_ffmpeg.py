@@ -18,6 +18,7 @@ import reelmill.media
 from processes import children, name_of
 from reelmill.errors import ChildCrashed, DeadlineExceeded, EncodeFailed, ResourceLimit, Stopped, ToolMissing
 from reelmill.media import Limits, Progress, find_ffmpeg, input_arguments, run, version
+from reelmill.media.children import metered
 from reelmill.media.ffmpeg import microseconds
 
 FFMPEG = find_ffmpeg()
@@ -93,6 +94,14 @@ def test_a_signal_from_outside_is_a_crash(tmp_path: Path, number: signal.Signals
         run(ENDLESS, ffmpeg=FFMPEG, scratch=tmp_path)
     killer.join()
     assert not children()
+
+
+def test_what_children_use_is_counted_also_of_those_that_fail(tmp_path: Path) -> None:
+    with metered() as used_s:
+        assert used_s() == 0
+        with pytest.raises(ResourceLimit):
+            run(BUSY, ffmpeg=FFMPEG, scratch=tmp_path, limits=Limits(cpu_s=1))
+    assert used_s() >= 0.9
 
 
 def test_processor_time_is_limited(tmp_path: Path) -> None:

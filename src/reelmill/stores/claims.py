@@ -13,10 +13,10 @@ from sqlalchemy.engine import Connection
 
 from reelmill.errors import StaleAttempt
 from reelmill.jobs.lifecycle import ENDED, Event, Status, StepEvent, StepStatus, step_after, target
-from reelmill.jobs.model import Claim, Job, Json, Step
+from reelmill.jobs.model import Claim, Job, Video
 from reelmill.jobs.ports import Outcome
-from reelmill.stores import lanes, rows
-from reelmill.stores.schema import attempts, events, jobs, now, steps, videos
+from reelmill.stores import lanes, moves, rows
+from reelmill.stores.schema import attempts, jobs, now, steps, videos
 
 SAID = {
     StepEvent.FINISH: "step.done",
@@ -41,11 +41,14 @@ _begin = (
     .returning(jobs)
 )
 _share = (
-    sa.select(jobs)
+    sa.select(jobs, videos)
+    .join(videos, videos.c.id == jobs.c.video_id)
     .where(jobs.c.id.in_(sa.bindparam("their_jobs", expanding=True)), jobs.c.status == Status.RUNNING)
     .order_by(jobs.c.id)
-    .with_for_update(read=True)
+    .with_for_update(read=True, of=jobs)
+    .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
 )
+_video = sa.select(videos).where(videos.c.id == sa.bindparam("its_video"))
 _ended = sa.select(jobs.c.id).where(
     jobs.c.id.in_(sa.bindparam("their_jobs", expanding=True)), jobs.c.status.in_(list(ENDED))
 )
@@ -91,14 +94,6 @@ _note_attempt = sa.insert(attempts).values(
     engine_task_id=sa.bindparam("engine_task"),
     started_at=now(),
 )
-_videos = sa.select(videos).where(videos.c.id.in_(sa.bindparam("their_videos", expanding=True)))
-_event = sa.insert(events).values(
-    job_id=sa.bindparam("its_job"),
-    seq=sa.bindparam("its_seq"),
-    type=sa.bindparam("its_type"),
-    data=sa.bindparam("its_data"),
-    created_at=now(),
-)
 
 
 def take(
@@ -130,39 +125,34 @@ def take(
             for step in taken.values()
         ],
     )  # fmt: skip
-    theirs = tx.execute(_videos, {"their_videos": list({job.video_id for job in working.values()})}).mappings()
-    films = {row["id"]: rows.to_video(row) for row in theirs}
-    return [_claim(taken[step_id], working, films, worker_id) for step_id in ids]
+    return [
+        Claim(step=taken[step_id], job=job, video=video, worker_id=worker_id)
+        for step_id in ids
+        for job, video in [working[taken[step_id].job_id]]
+    ]
 
 
-def _claim(step: Step, working: dict[str, Job], films: dict[str, Any], worker_id: str) -> Claim:
-    job = working[step.job_id]
-    return Claim(step=step, job=job, video=films[job.video_id], worker_id=worker_id)
-
-
-def _begun(tx: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
+def _begun(tx: Connection, job_ids: Sequence[str]) -> dict[str, tuple[Job, Video]]:
     """Hold the jobs for a claim, moving those that are queued to running; without those that have ended."""
-    working: dict[str, Job] = {}
+    working: dict[str, tuple[Job, Video]] = {}
     # Running ones are only shared, and first: whoever then waits for a queued one is waited for by nobody.
     for again in (False, True):
         left = [job_id for job_id in job_ids if job_id not in working]
         if not left:
             break
         for row in tx.execute(_share, {"their_jobs": left}).mappings():
-            working[row["id"]] = rows.to_job(row)
+            video = rows.to_video({column.name: row[f"videos_{column.name}"] for column in videos.c})
+            job = rows.to_job({column.name: row[f"jobs_{column.name}"] for column in jobs.c})
+            working[job.id] = job, video
         for job_id in left:
             if again or job_id in working:
                 continue
             began = tx.execute(_begin, {"its_job": job_id}).mappings().one_or_none()
             if began is not None:
-                record(tx, job_id, began["last_seq"], "job.started", {"run": began["run"]})
-                working[job_id] = rows.to_job(began)
+                moves.record(tx, began, [("job.started", {"run": began["run"]})])
+                its = tx.execute(_video, {"its_video": began["video_id"]}).mappings().one()
+                working[job_id] = rows.to_job(began), rows.to_video(its)
     return working
-
-
-def record(tx: Connection, job_id: str, seq: int, kind: str, data: Json) -> None:
-    """Insert one event whose seq was taken from the job's row in this transaction."""
-    tx.execute(_event, {"its_job": job_id, "its_seq": seq, "its_type": kind, "its_data": dict(data)})
 
 
 # ── Closing ───────────────────────────────────────────────────────────────────────────────────
@@ -303,7 +293,9 @@ def finish(tx: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> rows.Row:
         raise StaleAttempt
     tx.execute(_end_attempt, [_asked_to_end(claim, outcome) for claim, outcome in ended])
     first = row["last_seq"] - len(ended) + 1
-    tx.execute(_event, [_asked_to_tell(claim, outcome, first + n) for n, (claim, outcome) in enumerate(ended)])
+    tx.execute(
+        moves.INSERT_EVENT, [_asked_to_tell(claim, outcome, first + n) for n, (claim, outcome) in enumerate(ended)]
+    )
     return row
 
 
@@ -318,7 +310,7 @@ def close(tx: Connection, claim: Claim, outcome: Outcome, job: rows.Row) -> None
     if freed is None:
         raise StaleAttempt
     tx.execute(_end_attempt, _asked_to_end(claim, outcome))
-    tx.execute(_event, _asked_to_tell(claim, outcome, job["last_seq"]))
+    tx.execute(moves.INSERT_EVENT, _asked_to_tell(claim, outcome, job["last_seq"]))
     if outcome.event in (StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s > 0:
         lanes.open_lanes(tx, [(freed.tenant, freed.queue, freed.rank)])
 

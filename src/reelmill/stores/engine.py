@@ -31,6 +31,7 @@ TRANSACTION_TRIES = 8
 WAL_TRIES = 1500  #: 20 ms apart
 IDLE_IN_TRANSACTION_MS = 20_000
 BESIDE_LOCK_MS = 500
+PING_AFTER_S = 1.0  #: a connection that has rested for so long may have been cut meanwhile
 
 
 def open_engine(url: str) -> Engine:
@@ -44,17 +45,36 @@ def open_engine(url: str) -> Engine:
         return _open_sqlite(parsed)
     if backend == "postgresql":
         try:
-            return sa.create_engine(
+            engine = sa.create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 # A process that freezes within a transaction loses it, and its locks, well before its leases.
                 connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"},
-                pool_pre_ping=True,
                 pool_size=10,
                 max_overflow=20,
             )
         except ModuleNotFoundError as error:
             raise SettingInvalid("PostgreSQL needs the extra: pip install 'reelmill[postgres]'.") from error
+        _ping_idle(engine)
+        return engine
     raise SettingInvalid(f"REELMILL_DATABASE_URL names {backend!r}; a good value is {GOOD_URLS}.")
+
+
+def _ping_idle(engine: Engine) -> None:
+    """Try a connection that wasn't used just now before it is used; one that is gone is replaced."""
+
+    @sa.event.listens_for(engine, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.perf_counter()
+
+    @sa.event.listens_for(engine, "checkout")
+    def ping(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.perf_counter() - record.info.get("used_at", time.perf_counter()) < PING_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            # Whatever ended one, ended those that rested beside it.
+            raise sa.exc.InvalidatePoolError from error
 
 
 def open_beside(engine: Engine) -> Engine | None:

@@ -81,23 +81,35 @@ def move(
         sa.update(jobs).where(*guards).values(status=target(event), last_seq=jobs.c.last_seq + len(events_), **values),
     )
     if row is None:
-        there = tx.execute(sa.select(jobs.c.status, jobs.c.run).where(jobs.c.id == job_id)).one_or_none()
-        if there is None:
-            raise NotFound(f"There is no job {job_id}.")
-        raise TransitionRefused(
-            f"The job is {there.status} (run {there.run}), which doesn't allow '{event}'.", status=there.status
-        )
+        raise refusal(tx, job_id, event)
     record(tx, row, events_)
     return rows.to_job(row)
+
+
+def refusal(tx: Connection, job_id: str, event: Event) -> TransitionRefused | NotFound:
+    """Return the error that says why a guarded write found nothing to write."""
+    there = tx.execute(sa.select(jobs.c.status, jobs.c.run).where(jobs.c.id == job_id)).one_or_none()
+    if there is None:
+        return NotFound(f"There is no job {job_id}.")
+    return TransitionRefused(
+        f"The job is {there.status} (run {there.run}), which doesn't allow '{event}'.", status=there.status
+    )
+
+
+INSERT_EVENT = sa.insert(events).values(
+    job_id=sa.bindparam("its_job"),
+    seq=sa.bindparam("its_seq"),
+    type=sa.bindparam("its_type"),
+    data=sa.bindparam("its_data"),
+    created_at=now(),
+)
 
 
 def record(tx: Connection, job: rows.Row, events_: Events) -> None:
     """Insert events whose seqs were already taken from the job's row: the last of them is its last_seq."""
     first = job["last_seq"] - len(events_) + 1
     for i, (kind, data) in enumerate(events_):
-        tx.execute(
-            sa.insert(events).values(job_id=job["id"], seq=first + i, type=kind, data=dict(data), created_at=now())
-        )
+        tx.execute(INSERT_EVENT, {"its_job": job["id"], "its_seq": first + i, "its_type": kind, "its_data": dict(data)})
 
 
 def note(tx: Connection, job: rows.Row, events_: Events) -> rows.Row:
@@ -206,6 +218,17 @@ def fail_waiting(tx: Connection, job_id: str, failure: Failure) -> Job | None:
     return rows.to_job(row)
 
 
+_follow = (
+    sa.update(videos)
+    .where(videos.c.id == sa.bindparam("its_video"), videos.c.processing_job_id == sa.bindparam("its_job"))
+    .values(
+        processing_status=sa.bindparam("its_status"),
+        processing_error=sa.bindparam("its_error"),
+        processing_completed_at=sa.case((sa.bindparam("has_ended", type_=sa.Boolean), now())),
+    )
+)
+
+
 def follow(tx: Connection, job: Job) -> None:
     """Let the video follow its driver; the ends of other jobs don't touch it."""
     error = None
@@ -213,34 +236,39 @@ def follow(tx: Connection, job: Job) -> None:
         error = job.error_code
     elif job.status is Status.CANCELLED:
         error = "cancelled"
-    ended = job.status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
-    tx.execute(
-        sa.update(videos)
-        .where(videos.c.id == job.video_id, videos.c.processing_job_id == job.id)
-        .values(
-            processing_status=PROCESSING_OF[job.status],
-            processing_error=error,
-            processing_completed_at=now() if ended else None,
-        )
+    told = {"its_status": PROCESSING_OF[job.status], "its_error": error, "has_ended": job.status in ENDED}
+    tx.execute(_follow, {"its_video": job.video_id, "its_job": job.id, **told})
+
+
+# Built once, like what is in claims.py: every job ends by it.
+_finish = (
+    sa.update(jobs)
+    .where(
+        jobs.c.id == sa.bindparam("its_job"),
+        jobs.c.status.in_(list(sources(Event.FINISH))),
+        sa.func.coalesce(sa.bindparam("its_run", type_=sa.Integer), jobs.c.run) == jobs.c.run,
+        ~has_open_step(),
+        ~has_spooled(),
     )
+    .values(
+        status=target(Event.FINISH),
+        last_seq=jobs.c.last_seq + 1,
+        progress_pct=100.0,
+        message="Completed",
+        started_at=sa.func.coalesce(jobs.c.started_at, now()),
+        completed_at=now(),
+    )
+    .returning(jobs)
+)
 
 
 def finish(tx: Connection, job_id: str, run: int | None) -> Job:
     locked(tx, job_id)
-    return move(
-        tx,
-        job_id,
-        Event.FINISH,
-        run=run,
-        where=[~has_open_step(), ~has_spooled()],
-        values={
-            "progress_pct": 100.0,
-            "message": "Completed",
-            "started_at": sa.func.coalesce(jobs.c.started_at, now()),
-            "completed_at": now(),
-        },
-        events_=[("job.completed", {})],
-    )
+    row = tx.execute(_finish, {"its_job": job_id, "its_run": run}).mappings().one_or_none()
+    if row is None:
+        raise refusal(tx, job_id, Event.FINISH)
+    record(tx, row, [("job.completed", {})])
+    return rows.to_job(row)
 
 
 def fail(tx: Connection, job_id: str, run: int | None, failure: Failure) -> Job:
@@ -360,13 +388,16 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
     return rows.to_job(progress(tx, row))
 
 
+_lock = sa.select(jobs).where(jobs.c.id == sa.bindparam("its_job")).with_for_update()
+
+
 def locked(tx: Connection, job_id: str) -> rows.Row:
     """Lock a job's row, whatever its status. Raises NotFound.
 
     A guard that looks at other tables (`has_open_step`) needs it: on PostgreSQL an UPDATE that waited for the row
     sees its new values, but the other tables still as they were before the wait.
     """
-    row = tx.execute(sa.select(jobs).where(jobs.c.id == job_id).with_for_update()).mappings().one_or_none()
+    row = tx.execute(_lock, {"its_job": job_id}).mappings().one_or_none()
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row

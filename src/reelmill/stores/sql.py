@@ -10,7 +10,7 @@ Invariants of every write:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,6 +82,7 @@ class SqlStore(SqlReads, SqlWorkers):
 
     def close_engine(self) -> None:
         """Give all connections back."""
+        self._usage.settle()
         self._usage.close()
         self.engine.dispose()
 
@@ -360,11 +361,8 @@ class SqlStore(SqlReads, SqlWorkers):
 
     def close(self, claim: Claim, outcome: Outcome) -> Job:
         if outcome.event is StepEvent.FINISH and outcome.result is not None and not outcome.result.warnings:
-            job = self._finish((claim, outcome))
-        else:
-            job = self._close(claim, outcome)
-        self._usage.settle()
-        return job
+            return self._finish((claim, outcome))
+        return self._close(claim, outcome)
 
     @writing
     def _close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
@@ -410,7 +408,14 @@ class SqlStore(SqlReads, SqlWorkers):
         done = {job_id: rows.to_job(claims.finish(tx, by_job[job_id])) for job_id in sorted(by_job)}
         moves.insert_artifacts(tx, ended)
         self._usage.charge(tx, [lanes.close_charge(claim, outcome) for claim, outcome in ended])
-        return [done[claim.job.id] for claim, _ in ended]
+        # Each sees its job as if they had come one by one: so one alone has ended the stage's last step.
+        left = {job_id: len(theirs) for job_id, theirs in by_job.items()}
+        seen = []
+        for claim, _ in ended:
+            left[claim.job.id] -= 1
+            job, behind = done[claim.job.id], left[claim.job.id]
+            seen.append(replace(job, steps_done=job.steps_done - behind, last_seq=job.last_seq - behind))
+        return seen
 
     @writing
     def set_priority(self, tx: Connection, job_id: str, priority: int, tenant: str | None = None) -> Job:

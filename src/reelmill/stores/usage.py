@@ -40,7 +40,10 @@ class Usage:
             self._waiting += charges
 
     def settle(self) -> None:
-        """Write what was noted. Threads that come while one writes leave theirs to it."""
+        """Write what was noted: after each claim, so that the next one knows; what was closed since comes with it.
+
+        Threads that come while one writes leave theirs to it.
+        """
         while self._beside is not None and self._waiting and self._writer.acquire(blocking=False):
             try:
                 with self._guard:
