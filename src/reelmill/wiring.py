@@ -207,6 +207,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         advance=service.advance,
         drop_parts=service.parts.drop,
+        beat=runner.beat,
         policy=SweepPolicy(
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,

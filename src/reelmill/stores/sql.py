@@ -490,6 +490,9 @@ class SqlStore(SqlReads, SqlWorkers):
             lanes.open_lanes(tx, [(freed["tenant"], freed["queue"], freed["rank"])])
             moves.end_attempt(tx, step_id, attempt, StepEvent.RELEASE, None)
             moves.note(tx, row, [("step.released", {"step": step_id, "attempt": attempt})])
+        # Nor does anybody wait on: a step that was queued before the clock was set back would wait for all that time.
+        waiting = sa.update(steps).where(steps.c.status == StepStatus.READY, steps.c.not_before > now())
+        tx.execute(waiting.values(not_before=now()))
         return len(held)
 
     @writing
