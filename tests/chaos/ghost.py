@@ -20,7 +20,7 @@ from making import artifact, done, ended
 from reelmill.errors import DatabaseUnavailable, StaleAttempt
 from reelmill.jobs.lifecycle import StepEvent
 from reelmill.jobs.ports import Held
-from reelmill.stores.sql import open_store
+from reelmill.wiring import open_store
 
 LOOK_S = 0.05
 

@@ -21,11 +21,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from weather import HERE, Broker, Place, Weather, behind
+from weather import HERE, Broker, Place, Weather
 
 import servers
+from faults import Proxy
 from media_sources import make_source
 from reelmill.stores.migrate import upgrade
+from reelmill.wiring import open_table
 from running import Server
 from working import Works, until
 
@@ -38,7 +40,8 @@ SETTINGS = {
     "max_crashes": 20, "max_retries": 20, "rate_limit": 0,
 }  # fmt: skip
 AHEAD = 24  #: jobs that a client has in work at a time
-PAIRS = ["sqlite-inprocess", "postgres-inprocess", "postgres-celery"]
+# SQLite belongs to one process, so there is nobody whom a broker could wake: that pair is refused at start.
+PAIRS = ["sqlite-inprocess", "postgres-inprocess", "postgres-celery", "dynamodb-inprocess", "dynamodb-celery"]
 SHORT = ["sqlite-inprocess", "postgres-celery"]
 
 
@@ -130,17 +133,28 @@ def placed(pair: str, folder: Path) -> Iterator[Place]:
             upgrade(database_url)
             bucket = {"folder": str(data / "objects" / "objects")}
         else:
-            postgres = servers.start_postgres()
-            stack.callback(postgres.stop)
-            database_url = postgres.url(postgres.create())
-            upgrade(database_url)
-            to_database, settings["database_url"] = stack.enter_context(behind(database_url))
+            if store == "postgres":
+                postgres = servers.start_postgres()
+                stack.callback(postgres.stop)
+                database_url = postgres.url(postgres.create())
+                upgrade(database_url)
+                port = postgres.port
+            else:
+                dynalite = servers.start_dynalite()
+                stack.callback(dynalite.stop)
+                stack.enter_context(environment(dynalite.environment()))
+                database_url = dynalite.url(dynalite.name())
+                with open_table(database_url) as table:
+                    table.create()
+                port = dynalite.port
+            to_database = stack.enter_context(Proxy("127.0.0.1", port))
+            settings["database_url"] = database_url.replace(str(port), str(to_database.port))
             seaweed = servers.start_seaweed()
             stack.callback(seaweed.stop)
             stack.enter_context(environment(seaweed.environment()))
             name = seaweed.create()
-            to_storage, settings["storage_url"] = stack.enter_context(behind(seaweed.url(name)))
-            to_storage.target = ("127.0.0.1", seaweed.port)
+            to_storage = stack.enter_context(Proxy("127.0.0.1", seaweed.port))
+            settings["storage_url"] = f"s3://{name}?endpoint={to_storage.url}&region={seaweed.region}"
             bucket = {"endpoint": seaweed.endpoint(), "bucket": name}
         if dispatcher == "celery":
             broker = Broker()

@@ -14,12 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import servers
 from faults import Proxy
@@ -231,11 +229,3 @@ class Weather:
         self.place.to_storage.failing = True
         time.sleep(self._dice.uniform(0.5, 2))
         self.place.to_storage.failing = False
-
-
-@contextmanager
-def behind(url: str) -> Iterator[tuple[Proxy, str]]:
-    """Put a proxy before the server of a URL; give it, and the URL that leads through it."""
-    parts = urlsplit(url)
-    with Proxy(parts.hostname or "127.0.0.1", parts.port or 0) as proxy:
-        yield proxy, url.replace(f":{parts.port}", f":{proxy.port}", 1)
