@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
@@ -17,6 +18,8 @@ from media_sources import make_source
 from working import QUICK, Works, until, works
 
 SEED = 20261121
+KILLS = int(os.environ.get("REELMILL_CHAOS_KILLS", "100"))
+AT_ONCE = 20  #: workers that are killed within one lease
 CLIPS = {"cutting": {"kind": "fixed", "duration_s": 1.0}, "text": {"text": "Again and again"}}
 DEFAULTS = {"lease_s": 60, "heartbeat_s": 10, "watch_s": 1, "sweep_s": 5, "poll_s": 30}
 
@@ -85,11 +88,11 @@ def test_a_hundred_killed_workers_steps_are_rescued(tmp_path: Path, film: Path, 
     dice, waits = random.Random(SEED), []
     with works(tmp_path, postgres_url, **DEFAULTS) as it:
         it.upload(film)
-        for _ in range(5):
-            doomed = [it.worker() for _ in range(20)]
+        while len(waits) < KILLS:
+            doomed = [it.worker() for _ in range(min(AT_ONCE, KILLS - len(waits)))]
             jobs = [it.run(steps=1, seconds=60) for _ in doomed]
             until(lambda: all(it.attempts(job) for job in jobs), "all have a step", 240)  # noqa: B023
-            heir = it.worker("--concurrency", "20")
+            heir = it.worker("--concurrency", str(AT_ONCE))
             killed_at = {}
             for worker in doomed:
                 time.sleep(dice.uniform(0, 0.5))
