@@ -26,6 +26,7 @@ class Passed:
     down_bytes: int = 0
     cut: bool = False
     silent: bool = False
+    losing: bool = False  #: what it answers next is lost, and the connection with it
     threads: list[threading.Thread] = field(default_factory=list)
 
 
@@ -42,6 +43,7 @@ class Proxy:
         self.rate: float | None = None  #: bytes per second in each direction, all connections together
         self.latency_s = 0.0  #: added to every block
         self.failing = False  #: whether each HTTP request is answered with 500 instead of being passed on
+        self.loses_reply: Callable[[bytes], bool] = lambda _: False  #: to which blocks: passed on, then hung up
         self.on_block: Callable[[], None] = lambda: None  #: called before each block from a client is passed on
         self._cuts: list[tuple[int, str, bytes]] = []
         self._lock = threading.Lock()
@@ -138,6 +140,10 @@ class Proxy:
                 if way == "up":
                     passed.first = passed.first or block[:64]
                     self.on_block()
+                    passed.losing = passed.losing or self.loses_reply(block)
+                elif passed.losing:
+                    _reset(passed)
+                    return
                     if self.failing:
                         _refuse(passed)
                 if passed.silent:

@@ -169,8 +169,8 @@ def placed(pair: str, folder: Path) -> Iterator[Place]:
             to_storage=to_storage, to_database=to_database, postgres=postgres, broker=broker,
         )  # fmt: skip
         if store != "sqlite":
-            # Beside the server's own workers, or instead of them; they reach the database past the proxy.
-            place.workers = [works.worker(database_url=database_url) for _ in range(2 if broker else 1)]
+            # Beside the server's own workers, or instead of them.
+            place.workers = [works.worker() for _ in range(2 if broker else 1)]
         yield place
 
 

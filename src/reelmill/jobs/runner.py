@@ -563,9 +563,19 @@ class StepWork:
         return self._runner.files.put(path, made, self.stop)
 
     def discard(self) -> None:
-        """Remove what was published for nothing; what can't be removed now is swept later."""
+        """Remove what was published for nothing; what can't be removed now is swept later.
+
+        What a row names stays: the closing write whose reply was lost was done, and then refused as a second one.
+        """
+        if not self._published:
+            return
+        try:
+            named = {artifact.key for artifact in self._runner.store.artifacts(self.claim.job.id)}
+        except DatabaseUnavailable:
+            return
         for key in self._published:
-            self._runner.files.delete(key)
+            if key not in named:
+                self._runner.files.delete(key)
 
     def _check_held(self) -> None:
         """Raises Stopped when the step isn't ours any more: a worker that was frozen must store nothing."""

@@ -16,6 +16,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from reelmill.errors import (
+    DatabaseUnavailable,
     InternalError,
     MediaRejected,
     NotFound,
@@ -459,7 +460,7 @@ class Service:
     def advance(self, job: Job) -> None:
         """Open the next stage of a job whose present stage has no open step, or finish it. Repeatable.
 
-        A stage that can't be planned fails the job with the reason.
+        A stage that can't be planned fails the job with the reason. Raises DatabaseUnavailable.
         """
         while job.status in CLAIMABLE and job.stage is not None:
             names = [stage.name for stage in job.stages]
@@ -477,6 +478,8 @@ class Service:
                     done[step.stage].append(step.output or {})
             try:
                 opening = self._plan(job, rest[0], done)
+            except DatabaseUnavailable:  # no fault of the job's: the sweeper finds it again
+                raise
             except ReelmillError as error:
                 with suppress(TransitionRefused):
                     failure = Failure(error.code, error.detail)
