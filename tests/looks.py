@@ -75,7 +75,7 @@ def texts(store: JobStore, table: str) -> str:
 
 
 def set_back(store: JobStore, what: str, stamp: str, seconds: float) -> None:
-    """Let a stamp of all rows of a table be so many seconds ago. what: `requests`, `signed_out`, `api_keys`."""
+    """Let a stamp of all rows of a table be so many seconds ago. what: `requests`, `signed_out`, `api_keys`, `workers`."""
     if not isinstance(store, DynamoStore):
         execute(store, f"UPDATE {what} SET {stamp} = {db_clock(store, seconds)} WHERE {stamp} IS NOT NULL")
         return
@@ -83,6 +83,7 @@ def set_back(store: JobStore, what: str, stamp: str, seconds: float) -> None:
         "requests": lambda item: item["sk"] == "request",
         "signed_out": lambda item: item["pk"] == "signed-out",
         "api_keys": lambda item: item["pk"] == "api-keys",
+        "workers": lambda item: item["pk"] == "workers",
     }
     for item in list(store.table.scan()):
         if kinds[what](item) and item[stamp] is not None:
