@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from reelmill.errors import LeaseLost, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import DatabaseUnavailable, LeaseLost, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
     CLAIMABLE,
     UPLOAD_ERRORS,
@@ -394,6 +394,8 @@ class SqlStore(SqlReads, SqlWorkers):
     def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
         try:
             return self._finish_all(ended)
+        except DatabaseUnavailable:
+            raise  # it is so for all
         except Exception as error:
             if len(ended) == 1:
                 return [error]
