@@ -16,15 +16,19 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from reelmill import __version__
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.errors import DataFolderLocked, SettingInvalid, StorageProblem
+from reelmill.jobs.admission import Admission, Quotas
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.model import Json, Located
 from reelmill.jobs.ports import AccessStore, Dispatcher, ObjectStore, Pipeline
+from reelmill.jobs.removal import Keep, Removal
 from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
+from reelmill.media import version as ffmpeg_version
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
 from reelmill.pipelines.base import Toolbox
@@ -48,6 +52,7 @@ class App:
     pipelines: Mapping[str, Pipeline]
     dispatcher: Dispatcher
     service: Service
+    removal: Removal
     runner: Runner
     sweeper: Sweeper
     feed: Feed
@@ -95,7 +100,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = DataLock(settings.data / "lock") if settings.embedded else None
     _bring_up_to_date(settings, lock)
-    pipelines = load_pipelines(toolbox(settings))
+    tools = toolbox(settings)
+    pipelines = load_pipelines(tools)
     objects = open_objects(settings, base_url)
     dispatcher = InlineDispatcher()
     store = open_store(settings.database)
@@ -108,6 +114,14 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         pipelines=pipelines,
         dispatcher=dispatcher,
         probe=_prober(settings),
+        admission=Admission(
+            store=store,
+            access=access,
+            objects=objects,
+            quotas=Quotas(
+                bytes=settings.quota_bytes, jobs=settings.quota_jobs, reserve_bytes=settings.disk_reserve_mb << 20
+            ),
+        ),
         policy=Policy(
             max_steps=settings.max_steps,
             upload_ttl_s=settings.upload_ttl_s,
@@ -115,6 +129,19 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             get_ttl_s=settings.get_ttl_s,
             max_upload_bytes=settings.max_upload_bytes,
             part_bytes=settings.part_bytes,
+        ),
+    )
+    removal = Removal(
+        store=store,
+        access=access,
+        objects=objects,
+        drop_parts=service.parts.drop,
+        keep=Keep(
+            sources_days=settings.retain_sources_days,
+            outputs_days=settings.retain_outputs_days,
+            events_days=settings.retain_events_days,
+            audit_days=settings.retain_audit_days,
+            undo_s=settings.undo_s,
         ),
     )
     runner = Runner(
@@ -134,8 +161,9 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             grace_s=settings.grace_s,
         ),
         scratch=settings.data / "scratch",
+        versions={"reelmill": __version__, "ffmpeg": ffmpeg_version(tools.ffmpeg)},
     )
-    service.on_cancel = runner.look
+    service.on_cancel = removal.on_cancel = runner.look
     sweeper = Sweeper(
         store=store,
         access=access,
@@ -143,6 +171,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         advance=service.advance,
         drop_parts=service.parts.drop,
+        remove=removal.sweep,
         policy=SweepPolicy(
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,
@@ -159,6 +188,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         pipelines=pipelines,
         dispatcher=dispatcher,
         service=service,
+        removal=removal,
         runner=runner,
         sweeper=sweeper,
         feed=feed,

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, uploads, videos
+from reelmill.api import access, admin, aliases, audit, cors, errors, events, health, jobs, uploads, videos
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
@@ -40,6 +40,7 @@ TAGS = [
     {"name": "pipelines", "description": "What can be run."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
+    {"name": "admin", "description": "What operators do: switches, many jobs at once, what failed for good, usage."},
     {"name": "health", "description": "For load balancers and orchestrators; no key needed."},
     aliases.TAG,
 ]
@@ -77,6 +78,8 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         events.router,
         jobs.pipelines,
         access.router,
+        admin.router,
+        admin.usage_routes,
         audit.router,
         health.router,
         aliases.router,

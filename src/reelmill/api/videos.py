@@ -22,6 +22,7 @@ from reelmill.jobs.model import Json, Video
 from reelmill.schemas import (
     AnalyzeDurationReply,
     AnalyzeDurationRequest,
+    DeletedVideo,
     ProcessingName,
     Segment,
     UploadStatusName,
@@ -83,6 +84,25 @@ def get_video(app: Platform, who: Who, video_id: VideoId) -> VideoReply:
     return shown(app.store.video(video_id, who.tenant))
 
 
+@router.delete("/{video_id}")
+@needs("jobs:write", NotFound)
+def delete_video(app: Platform, who: Who, video_id: VideoId) -> DeletedVideo:
+    """Delete a video with its jobs and results: hidden at once, and for a while POST …/restore brings it back.
+
+    Jobs in flight are cancelled. Later its files and rows are removed for good.
+    """
+    gone = app.removal.delete(who, video_id)
+    assert gone.deleted_at is not None and gone.purge_after is not None, "it was deleted just now"
+    return DeletedVideo(video_id=video_id, deleted_at=gone.deleted_at, restore_until=gone.purge_after)
+
+
+@router.post("/{video_id}/restore")
+@needs("jobs:write", NotFound)
+def restore_video(app: Platform, who: Who, video_id: VideoId) -> VideoReply:
+    """Bring a deleted video back, with its jobs and results. Jobs that deleting cancelled stay cancelled."""
+    return shown(app.removal.restore(who, video_id))
+
+
 def shown(video: Video) -> VideoReply:
     """Return a video as the API shows it."""
     picture: Json = (video.source or {}).get("video") or {}
@@ -105,6 +125,7 @@ def shown(video: Video) -> VideoReply:
         user_id=video.user_id,
         created_at=video.created_at,
         uploaded_at=video.uploaded_at,
+        source_removed_at=video.source_removed_at,
     )
 
 

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -98,7 +98,10 @@ class Runner:
         advance: Callable[[Job], None],
         policy: WorkPolicy,
         scratch: Path,
+        versions: Mapping[str, str] | None = None,
     ) -> None:
+        """versions: of reelmill and its tools; noted with each attempt."""
+        self.versions = versions
         self.store = store
         self.objects = objects
         self.pipelines = pipelines
@@ -237,7 +240,7 @@ class Runner:
         deadline = time.monotonic() + self.policy.lease_s
         while True:
             try:
-                return self.store.close(claim, outcome)
+                return self.store.close(claim, replace(outcome, versions=self.versions))
             except StaleAttempt:
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")
                 return None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +22,17 @@ from reelmill.errors import (
     PipelineUnknown,
     ReelmillError,
     RequestInvalid,
+    ResultsGone,
     TooManySteps,
     TransitionRefused,
     UploadMismatch,
     UploadNeeded,
     UploadProblem,
 )
+from reelmill.jobs.admission import Admission
 from reelmill.jobs.keys import may_be_source, source_key
-from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
+from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus, sources
+from reelmill.jobs.locks import KeyedLock
 from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
@@ -93,6 +95,7 @@ class Service:
         pipelines: Mapping[str, Pipeline],
         dispatcher: Dispatcher,
         probe: Callable[[Located], Json],
+        admission: Admission,
         policy: Policy,
     ) -> None:
         self.store = store
@@ -100,10 +103,11 @@ class Service:
         self.pipelines = pipelines
         self.dispatcher = dispatcher
         self.probe = probe
+        self.admission = admission
         self.policy = policy
         self.on_cancel: Callable[[], None] = lambda: None  #: called after a cancel, for workers of this process
         self.parts = Parts(store, objects, part_bytes=policy.part_bytes, upload_ttl_s=policy.upload_ttl_s)
-        self._completing = _KeyedLock()
+        self._completing = KeyedLock()
 
     # ── uploads ───────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +129,7 @@ class Service:
 
         filename: 1–255 characters that are no path; shown, never used. size_bytes: 1 … max_upload_bytes.
         sha256: hex; binds the PUT, and is compared at complete. multipart: send it by `sign_parts` instead, in parts
-        of `part_size` bytes. Raises RequestInvalid, ParamsInvalid.
+        of `part_size` bytes. Raises RequestInvalid, ParamsInvalid, and what `Admission` refuses with.
         """
         if not NAME.fullmatch(filename) or filename in {".", ".."}:
             raise RequestInvalid(NAME_RULE, errors=[{"field": "filename", "message": NAME_RULE}])
@@ -155,6 +159,7 @@ class Service:
         if pipeline is not None:
             chosen = self.pipeline(pipeline)
             job = self._new_job(caller, video_id, chosen, self.checked(chosen, params or {}))
+        self.admission.upload(caller.tenant, size_bytes, pipeline)
         # First: what the object store won't sign leaves no video behind. Parts begin when the first is signed.
         upload = self._sign_put(video) if parts is None else None
         made, waiting = self.store.add_video(video, job)
@@ -238,7 +243,7 @@ class Service:
     def _own(self, caller: Caller, video_id: str) -> tuple[Video, Job | None]:
         """Return a video and its driver. Raises NotFound, the same for another tenant's as for an unknown one."""
         video, job = self.store.video_and_job(video_id)
-        if video.tenant != caller.tenant:
+        if video.tenant != caller.tenant or video.deleted_at is not None:
             raise NotFound(f"There is no video {video_id}.")
         return video, job
 
@@ -303,6 +308,7 @@ class Service:
                 known = self.store.video_at(key, caller.tenant)
             except NotFound:
                 video, there = self._found(caller, key, job.video_id, labels)
+                self.admission.job(caller.tenant, pipeline)
                 source = self._verified(video, there)
                 try:
                     return self._record_upload(*self.store.add_video(video, job), source)
@@ -360,12 +366,16 @@ class Service:
         return preview
 
     def create_job(self, caller: Caller, video_id: str, pipeline: str, params: Json, *, priority: int = 0) -> Job:
-        """Queue a job on an uploaded video. Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded."""
+        """Queue a job on an uploaded video.
+
+        Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded, SourceGone, PipelineOff, JobsQuotaReached.
+        """
         video = self.store.video(video_id, caller.tenant)
         chosen = self.pipeline(pipeline)
         checked = self.checked(chosen, params)
         self._previewed(chosen, checked, video.source)
         opening = self._first_stage(chosen, checked, video.source or {}, caller.tenant)
+        self.admission.job(caller.tenant, pipeline)
         job = self.store.add_job(self._new_job(caller, video_id, chosen, checked, priority), opening)
         self._begin(job, opening)
         return self.store.job(job.id)
@@ -378,8 +388,13 @@ class Service:
         return job
 
     def retry(self, caller: Caller, job_id: str) -> Job:
-        """Run a failed or cancelled job again from its first missing step. Raises UploadNeeded, TransitionRefused."""
+        """Run a failed or cancelled job again from its first missing step.
+
+        Raises UploadNeeded, SourceGone, ResultsGone, TransitionRefused, PipelineOff, JobsQuotaReached.
+        """
         job = self.store.job(job_id, caller.tenant)
+        if job.status in sources(Event.RETRY):  # any other has its own answer
+            self.admission.job(caller.tenant, job.pipeline)
         opening = None
         if job.stage is None:
             video = self.store.video(job.video_id)
@@ -443,8 +458,10 @@ class Service:
         )
 
     def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:
-        """Return a completed job and its artifacts. Raises NotReady, NotFound."""
+        """Return a completed job and its artifacts. Raises NotReady, NotFound, ResultsGone."""
         job = self.store.job(job_id, caller.tenant)
+        if job.outputs_removed_at is not None:
+            raise ResultsGone(f"The job's files were removed at {job.outputs_removed_at.isoformat()}.")
         if job.status is not Status.COMPLETED:
             raise NotReady(f"The job is {job.status}.", status=str(job.status))
         return job, self.store.artifacts(job_id)
@@ -554,27 +571,3 @@ def _rejected(job: Job | None) -> UploadProblem:
         if job is not None and kind.code == job.error_code:
             return kind(job.error_detail or "")
     return MediaRejected("This upload was rejected before.")
-
-
-class _KeyedLock:
-    """One lock for each key in use: completes of the same video wait for each other, others don't."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
-
-    @contextmanager
-    def __call__(self, key: str) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._locks[key]
-                if users == 1:
-                    del self._locks[key]
-                else:
-                    self._locks[key] = (lock, users - 1)

@@ -28,6 +28,7 @@ class SweepPolicy:
     ring_again_s: float = 30.0
     rings: int = 8  #: at most so many steps are rung for in one sweep: 2 × free slots
     max_crashes: int = 3
+    remove_s: float = 60.0  #: between two looks for what is due to be removed
     incoming_s: float = 2 * 86_400.0  #: age at which what broken uploads left is removed; more than an upload's life
 
 
@@ -43,18 +44,22 @@ class Sweeper:
         dispatcher: Dispatcher,
         advance: Callable[[Job], None],
         drop_parts: Callable[[Video], None],
+        remove: Callable[[], bool],
         policy: SweepPolicy,
         holder: str,
     ) -> None:
+        """remove: what is due, a batch; tells whether there may be more."""
         self.store = store
         self.access = access
         self.objects = objects
         self.dispatcher = dispatcher
         self.advance = advance
         self.drop_parts = drop_parts
+        self.remove = remove
         self.policy = policy
         self.holder = holder
         self._purged_at = 0.0
+        self._removed_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
@@ -96,6 +101,8 @@ class Sweeper:
             log.info("parts of an ended upload dropped", video_id=video.id)
         for job in self.store.unswept():
             self.sweep_outputs(job)
+        if time.monotonic() - self._removed_at > self.policy.remove_s and not self.remove():
+            self._removed_at = time.monotonic()
         if time.monotonic() - self._purged_at > PURGE_EVERY_S:
             self._purged_at = time.monotonic()
             self.access.purge_requests()

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from reelmill.errors import NotFound, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import NotFound, ResultsGone, SourceGone, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
     CLAIMABLE,
     PROCESSING_OF,
@@ -278,6 +278,7 @@ def cancel_steps(tx: Connection, job: Job) -> None:
 
 
 def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None) -> Job:
+    locked(tx, job_id)  # its source may be expiring just now
     uploaded = sa.exists().where(videos.c.id == jobs.c.video_id, videos.c.upload_status == UploadStatus.UPLOADED)
     try:
         job = move(
@@ -285,7 +286,7 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
             job_id,
             Event.RETRY,
             run=run,
-            where=[uploaded],
+            where=[uploaded, jobs.c.outputs_removed_at.is_(None), jobs.c.deleted_at.is_(None)],
             values={
                 "run": jobs.c.run + 1,
                 "error_code": None,
@@ -295,6 +296,7 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
                 "started_at": None,
                 "completed_at": None,
                 "swept_at": None,
+                "events_removed_at": None,
                 "progress_pct": 0.0,
                 **(opened(opening) if opening else {}),
             },
@@ -302,7 +304,7 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
         )
     except TransitionRefused as refused:
         if refused.extra.get("status") in sources(Event.RETRY):
-            raise UploadNeeded from refused
+            raise _why_not_again(tx, job_id) from refused
         raise
     if opening is not None:
         insert_steps(tx, job_id, 0, opening)
@@ -342,6 +344,17 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
     )
     assert row is not None
     return rows.to_job(progress(tx, row))
+
+
+def _why_not_again(tx: Connection, job_id: str) -> Exception:
+    """Return why an ended job can't be retried: what its steps need isn't there, or isn't there any more."""
+    query = sa.select(jobs.c.outputs_removed_at, jobs.c.deleted_at, videos.c.upload_status)
+    row = tx.execute(query.join(videos, videos.c.id == jobs.c.video_id).where(jobs.c.id == job_id)).one()
+    if row.deleted_at is not None:
+        return NotFound(f"There is no job {job_id}.")
+    if row.upload_status == UploadStatus.GONE:
+        return SourceGone()
+    return UploadNeeded() if row.outputs_removed_at is None else ResultsGone()
 
 
 def begin(tx: Connection, job_id: str) -> rows.Row | None:
@@ -488,6 +501,7 @@ def end_attempt(
     failure: Failure | None,
     command: str | None = None,
     stderr: str | None = None,
+    versions: Json | None = None,
 ) -> None:
     tx.execute(
         sa.update(attempts)
@@ -499,6 +513,7 @@ def end_attempt(
             error_detail=failure.detail if failure else None,
             command=command,
             stderr=stderr,
+            versions=dict(versions) if versions is not None else None,
         )
     )
 

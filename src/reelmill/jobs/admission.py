@@ -1,0 +1,70 @@
+"""What is let in: uploads and jobs, by an operator's switches, the tenant's quotas and the room on the disk.
+
+It looks, then lets in: of requests that come at the same moment a few more may pass than a quota says. What has been
+let in is never taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reelmill.errors import DiskFull, JobsQuotaReached, PipelineOff, StorageQuotaReached
+from reelmill.jobs.model import TenantLimits
+from reelmill.jobs.ports import AccessStore, JobStore, ObjectStore
+
+RETRY_AFTER_S = 10  #: some jobs may have ended by then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """For tenants for which nothing else is set; 0: no limit."""
+
+    bytes: int = 0  #: sources and outputs in storage
+    jobs: int = 0  #: in flight
+    reserve_bytes: int = 0  #: of the disk, kept free whoever asks
+
+
+class Admission:
+    """Asked before an upload or a job is made; its rows are read anew each time."""
+
+    def __init__(self, *, store: JobStore, access: AccessStore, objects: ObjectStore, quotas: Quotas) -> None:
+        self.store = store
+        self.access = access
+        self.objects = objects
+        self.quotas = quotas
+
+    def job(self, tenant: str, pipeline: str) -> None:
+        """Raises PipelineOff, JobsQuotaReached."""
+        self.pipeline(tenant, pipeline)
+        most = self.limits(tenant).quota_jobs
+        if most and (flying := self.store.usage(tenant).jobs_in_flight) >= most:
+            raise JobsQuotaReached(f"{flying} jobs are in flight; {most} are allowed.", retry_after_s=RETRY_AFTER_S)
+
+    def pipeline(self, tenant: str, pipeline: str) -> None:
+        """Raises PipelineOff."""
+        for switch in self.access.switches(tenant):
+            if switch.pipeline == pipeline:
+                raise PipelineOff(f"{pipeline} is switched off since {switch.since.isoformat()}: {switch.reason}")
+
+    def upload(self, tenant: str, size_bytes: int, pipeline: str | None) -> None:
+        """Raises StorageQuotaReached, DiskFull; with a pipeline, what `job` raises."""
+        if pipeline is not None:
+            self.job(tenant, pipeline)
+        if most := self.limits(tenant).quota_bytes:
+            used = self.store.usage(tenant)
+            if (taken := used.source_bytes + used.output_bytes) + size_bytes > most:
+                raise StorageQuotaReached(f"{taken} of {most} bytes are taken; {size_bytes} more don't fit.")
+        free = self.objects.free_bytes()
+        if free is not None and free < size_bytes + self.quotas.reserve_bytes:
+            raise DiskFull(
+                f"{size_bytes} bytes and a reserve of {self.quotas.reserve_bytes} don't fit: {free} are free."
+            )
+
+    def limits(self, tenant: str) -> TenantLimits:
+        """Return what holds for a tenant, the defaults filled in; 0: no limit."""
+        own = self.access.limits(tenant)
+        return TenantLimits(
+            tenant,
+            quota_bytes=self.quotas.bytes if own.quota_bytes is None else own.quota_bytes,
+            quota_jobs=self.quotas.jobs if own.quota_jobs is None else own.quota_jobs,
+        )

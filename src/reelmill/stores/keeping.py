@@ -1,0 +1,191 @@
+"""What is kept and for how long: deleted videos, sources, outputs and events whose time is over, and who uses what.
+
+*Invariant*: users are told that a file is gone before it is removed, and it is removed before the row by which it is
+found. A crash between two of these leaves something that the next sweep finds and does again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reelmill.errors import NotFound, TransitionRefused
+from reelmill.jobs.lifecycle import ENDED, Status, StepStatus, UploadStatus
+from reelmill.jobs.model import Job, Usage, Video
+from reelmill.stores import moves, rows
+from reelmill.stores.engine import reading, writing
+from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
+
+IN_FLIGHT = [Status.AWAITING_UPLOAD, Status.QUEUED, Status.RUNNING]
+TAKES_ROOM = [UploadStatus.AWAITING, UploadStatus.UPLOADED]
+
+
+class SqlKeeping:
+    """The part of `JobStore` that removes and sums up."""
+
+    engine: Engine
+    on_commit: Callable[[], None]
+
+    @reading
+    def usage(self, tx: Connection, tenant: str) -> Usage:
+        sources = sa.select(sa.func.coalesce(sa.func.sum(videos.c.size_bytes), 0)).where(
+            videos.c.tenant == tenant, videos.c.upload_status.in_(TAKES_ROOM)
+        )
+        outputs = (
+            sa.select(sa.func.coalesce(sa.func.sum(artifacts.c.size_bytes), 0))
+            .join(jobs, jobs.c.id == artifacts.c.job_id)
+            .where(jobs.c.tenant == tenant)
+        )
+        flying = sa.select(sa.func.count()).where(
+            jobs.c.status.in_(IN_FLIGHT), jobs.c.tenant == tenant, jobs.c.deleted_at.is_(None)
+        )
+        told = sa.select(sources.scalar_subquery(), outputs.scalar_subquery(), flying.scalar_subquery())
+        return Usage(*(int(value) for value in tx.execute(told).one()))
+
+    # ── deleted by their user ─────────────────────────────────────────────────────────────────
+
+    @writing
+    def delete_video(self, tx: Connection, video_id: str, tenant: str, *, undo_s: float) -> Video:
+        mine = sa.and_(videos.c.id == video_id, videos.c.tenant == tenant, videos.c.deleted_at.is_(None))
+        if tx.execute(sa.select(videos.c.id).where(mine)).one_or_none() is None:
+            raise NotFound(f"There is no video {video_id}.")
+        _hide_jobs(tx, video_id)
+        row = moves.returned(tx, sa.update(videos).where(mine).values(deleted_at=now(), purge_after=now(undo_s)))
+        if row is None:
+            raise NotFound(f"There is no video {video_id}.")  # somebody else was faster
+        _hide_jobs(tx, video_id)  # one that was just being added has waited for the video; no other can come
+        return rows.to_video(row)
+
+    @writing
+    def restore_video(self, tx: Connection, video_id: str, tenant: str) -> Video:
+        mine = sa.and_(videos.c.id == video_id, videos.c.tenant == tenant)
+        _lock_jobs(tx, video_id)
+        in_time = sa.or_(videos.c.deleted_at.is_(None), videos.c.purge_after > now())
+        row = moves.returned(tx, sa.update(videos).where(mine, in_time).values(deleted_at=None, purge_after=None))
+        if row is None:
+            raise NotFound(f"There is no video {video_id}.")
+        tx.execute(sa.update(jobs).where(jobs.c.video_id == video_id).values(deleted_at=None))
+        return rows.to_video(row)
+
+    @reading
+    def doomed_videos(self, tx: Connection, limit: int = 100) -> list[Video]:
+        running = (
+            sa.exists()
+            .where(jobs.c.video_id == videos.c.id, steps.c.job_id == jobs.c.id, steps.c.status == StepStatus.RUNNING)
+            .correlate(videos)
+        )
+        query = sa.select(videos).where(videos.c.purge_after <= now(), ~running).order_by(videos.c.purge_after)
+        return [rows.to_video(row) for row in tx.execute(query.limit(limit)).mappings()]
+
+    @reading
+    def jobs_of(self, tx: Connection, video_id: str) -> list[Job]:
+        found = tx.execute(sa.select(jobs).where(jobs.c.video_id == video_id).order_by(jobs.c.id))
+        return [rows.to_job(row) for row in found.mappings()]
+
+    @writing
+    def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
+        mine = sa.and_(videos.c.id == video_id, videos.c.tenant == tenant)
+        if tx.execute(sa.select(videos.c.id).where(mine)).one_or_none() is None:
+            return
+        ids = _lock_jobs(tx, video_id)
+        for table in (events, artifacts, attempts, steps):
+            tx.execute(sa.delete(table).where(table.c.job_id.in_(ids)))
+        tx.execute(sa.delete(jobs).where(jobs.c.id.in_(ids)))
+        tx.execute(sa.delete(videos).where(mine))
+
+    # ── whose time is over ────────────────────────────────────────────────────────────────────
+
+    def expire_sources(self, older_than_s: float, limit: int = 100) -> list[Video]:
+        return [gone for due in self._due_sources(older_than_s, limit) if (gone := self._expire_source(due))]
+
+    @reading
+    def _due_sources(self, tx: Connection, older_than_s: float, limit: int) -> list[str]:
+        old = sa.and_(videos.c.upload_status == UploadStatus.UPLOADED, videos.c.uploaded_at < now(-older_than_s))
+        query = sa.select(videos.c.id).where(old, ~_in_flight()).order_by(videos.c.uploaded_at).limit(limit)
+        return list(tx.execute(query).scalars())
+
+    @writing
+    def _expire_source(self, tx: Connection, video_id: str) -> Video | None:
+        # Whoever adds a job or retries one just now holds one of these rows: it is waited for, so that the guard's
+        # own statement sees what it did.
+        _lock_jobs(tx, video_id)
+        tx.execute(sa.select(videos.c.id).where(videos.c.id == video_id).with_for_update())
+        row = moves.returned(
+            tx,
+            sa.update(videos)
+            .where(videos.c.id == video_id, videos.c.upload_status == UploadStatus.UPLOADED, ~_in_flight())
+            .values(upload_status=UploadStatus.GONE),
+        )
+        return rows.to_video(row) if row is not None else None
+
+    @reading
+    def left_sources(self, tx: Connection, limit: int = 100) -> list[Video]:
+        query = sa.select(videos).where(
+            videos.c.upload_status == UploadStatus.GONE, videos.c.source_removed_at.is_(None)
+        )
+        return [rows.to_video(row) for row in tx.execute(query.limit(limit)).mappings()]
+
+    @writing
+    def source_removed(self, tx: Connection, video_id: str) -> None:
+        gone = sa.and_(videos.c.upload_status == UploadStatus.GONE, videos.c.source_removed_at.is_(None))
+        tx.execute(sa.update(videos).where(videos.c.id == video_id, gone).values(source_removed_at=now()))
+
+    def expire_outputs(self, older_than_s: float, limit: int = 100) -> list[Job]:
+        due = self._due_jobs(jobs.c.outputs_removed_at, older_than_s, limit)
+        return [job for job_id in due if (job := self._expire_outputs(job_id, older_than_s))]
+
+    @writing
+    def _expire_outputs(self, tx: Connection, job_id: str, older_than_s: float) -> Job | None:
+        row = moves.returned(
+            tx,
+            sa.update(jobs)
+            .where(jobs.c.id == job_id, _over(jobs.c.outputs_removed_at, older_than_s))
+            .values(outputs_removed_at=now(), swept_at=None),
+        )
+        if row is None:
+            return None  # it was retried just now
+        tx.execute(sa.delete(artifacts).where(artifacts.c.job_id == job_id))
+        return rows.to_job(row)
+
+    def expire_events(self, older_than_s: float, limit: int = 100) -> int:
+        due = self._due_jobs(jobs.c.events_removed_at, older_than_s, limit)
+        return sum(self._expire_events(job_id, older_than_s) for job_id in due)
+
+    @writing
+    def _expire_events(self, tx: Connection, job_id: str, older_than_s: float) -> bool:
+        guarded = sa.update(jobs).where(jobs.c.id == job_id, _over(jobs.c.events_removed_at, older_than_s))
+        if moves.returned(tx, guarded.values(events_removed_at=now())) is None:
+            return False
+        tx.execute(sa.delete(events).where(events.c.job_id == job_id))
+        return True
+
+    @reading
+    def _due_jobs(self, tx: Connection, done: sa.Column[object], older_than_s: float, limit: int) -> list[str]:
+        query = sa.select(jobs.c.id).where(_over(done, older_than_s)).order_by(jobs.c.completed_at).limit(limit)
+        return list(tx.execute(query).scalars())
+
+
+def _over(done: sa.Column[object], older_than_s: float) -> sa.ColumnElement[bool]:
+    """The condition that a job ended so long ago and that this wasn't done to it yet."""
+    return sa.and_(done.is_(None), jobs.c.completed_at < now(-older_than_s), jobs.c.status.in_(list(ENDED)))
+
+
+def _in_flight() -> sa.ColumnElement[bool]:
+    return sa.exists().where(jobs.c.video_id == videos.c.id, jobs.c.status.in_(IN_FLIGHT)).correlate(videos)
+
+
+def _lock_jobs(tx: Connection, video_id: str) -> list[str]:
+    query = sa.select(jobs.c.id).where(jobs.c.video_id == video_id).order_by(jobs.c.id).with_for_update()
+    return list(tx.execute(query).scalars())
+
+
+def _hide_jobs(tx: Connection, video_id: str) -> None:
+    """Cancel the video's jobs that are in flight, and hide all that aren't hidden yet."""
+    for job_id in _lock_jobs(tx, video_id):
+        with suppress(TransitionRefused):  # it has ended
+            moves.follow(tx, moves.cancel(tx, job_id, None))
+        shown = sa.and_(jobs.c.id == job_id, jobs.c.deleted_at.is_(None))
+        tx.execute(sa.update(jobs).where(shown).values(deleted_at=now()))
