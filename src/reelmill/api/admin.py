@@ -7,11 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from reelmill.api.access import Guarded, Platform, Who, needs
+from reelmill.api.access import Guarded, JobId, Platform, Who, needs
 from reelmill.api.errors import described
 from reelmill.api.videos import Cursor, Limit
 from reelmill.errors import (
     CursorInvalid,
+    NotFound,
     PipelineUnknown,
     ResultsGone,
     SourceGone,
@@ -108,6 +109,16 @@ def list_dead_letters(
         who.tenant, status=Status.FAILED, error_code=code, pipeline=pipeline, cursor=cursor, limit=limit
     )
     return DeadLetterPage(items=[_dead_letter(app, job) for job in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/dead-letters/{job_id}")
+@needs("admin", NotFound)
+def get_dead_letter(app: Platform, who: Who, job_id: JobId) -> DeadLetter:
+    """Get one job that failed for good, with what failed in it."""
+    job = app.store.job(job_id, who.tenant)
+    if job.status is not Status.FAILED:
+        raise NotFound(f"The job {job_id} is {job.status}.")
+    return _dead_letter(app, job)
 
 
 @router.get("/pipelines/{name}/switch")

@@ -15,6 +15,7 @@ from reelmill.errors import (
     ParamsInvalid,
     PipelineUnknown,
     RequestInvalid,
+    SourceGone,
     TooManySteps,
     UploadNeeded,
 )
@@ -39,7 +40,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Most items of the page."
 
 
 @router.post("/analyze-duration")
-@needs("jobs:read", NotFound, UploadNeeded, ParamsInvalid, TooManySteps, PipelineUnknown)
+@needs("jobs:read", NotFound, UploadNeeded, SourceGone, ParamsInvalid, TooManySteps, PipelineUnknown)
 def analyze_duration(app: Platform, who: Who, wanted: AnalyzeDurationRequest) -> AnalyzeDurationReply:
     """Get an uploaded video's duration and the exact cut list that a job would make."""
     video_id = known_form("video")(wanted.video_id)

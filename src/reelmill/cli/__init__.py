@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import audit, clip, demo, doctor, jobs, keys, pipelines, serve, upload
+from reelmill.cli import admin, audit, clip, demo, doctor, jobs, keys, pipelines, serve, tenants, upload
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -29,6 +29,10 @@ app.command()(jobs.watch)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
+app.add_typer(admin.app, name="admin")
+app.add_typer(admin.videos, name="videos")
+app.add_typer(tenants.app, name="tenants")
+app.command("dead-letters")(admin.dead_letters)
 app.command()(pipelines.pipelines)
 app.command()(pipelines.version)
 

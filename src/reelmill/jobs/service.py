@@ -23,6 +23,7 @@ from reelmill.errors import (
     ReelmillError,
     RequestInvalid,
     ResultsGone,
+    SourceGone,
     TooManySteps,
     TransitionRefused,
     UploadMismatch,
@@ -356,8 +357,10 @@ class Service:
             raise invalid_params(error, params) from error
 
     def preview(self, caller: Caller, video_id: str, pipeline: str, params: Json) -> Json:
-        """Return what a job would make, from the code that plans it. Raises UploadNeeded, ParamsInvalid."""
+        """Return what a job would make, from the code that plans it. Raises UploadNeeded, SourceGone, ParamsInvalid."""
         video = self.store.video(video_id, caller.tenant)
+        if video.upload_status is UploadStatus.GONE:
+            raise SourceGone
         chosen = self.pipeline(pipeline)
         checked = self.checked(chosen, params)
         preview = self._previewed(chosen, checked, video.source)
