@@ -66,7 +66,7 @@ def test_a_server_at_work_is_backed_up_and_goes_on_elsewhere(tmp_path: Path, fil
         others: list[str] = []
 
         def keep_busy() -> None:
-            while not stop.wait(0.05) and len(others) < 15:
+            while not stop.wait(0.05) and len(others) < 8:
                 others.append(start(0))
 
         busy = threading.Thread(target=keep_busy)
