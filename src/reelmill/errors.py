@@ -57,6 +57,7 @@
     │   ├── LeaseLost                lease_lost               500   counted as a crash
     │   ├── WorkerCrashed            worker_crashed           500
     │   ├── Stopped                  stopped                  409
+    │   ├── ImportedFailure          imported_failure         500
     │   └── InternalError            internal_error           500
     ├── ServiceProblem               the platform itself
     │   ├── DatabaseUnavailable      database_unavailable     503   retryable
@@ -660,6 +661,16 @@ class Stopped(WorkProblem):
     what = "The step was stopped."
     why = "The job was cancelled, the lease was lost or the worker is shutting down."
     remedy = "Nothing: what is needed is done again."
+
+
+class ImportedFailure(WorkProblem):
+    """Look where the job came from: it failed there."""
+
+    code = "imported_failure"
+    status_code = 500
+    what = "The job failed in the system that it was imported from."
+    why = "It was imported with its end; nothing of it ran here."
+    remedy = "Read the detail, which is the older system's own, and make a new job if the result is still wanted."
 
 
 class InternalError(WorkProblem):

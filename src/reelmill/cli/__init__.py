@@ -10,7 +10,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import admin, audit, backup, clip, demo, doctor, jobs, keys, pipelines, serve, tenants, upload
+from reelmill.cli import (
+    admin,
+    audit,
+    backup,
+    clip,
+    demo,
+    doctor,
+    imports,
+    jobs,
+    keys,
+    pipelines,
+    serve,
+    tenants,
+    upload,
+)
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -31,6 +45,7 @@ app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.command("import-jobs")(imports.import_jobs)
 app.add_typer(admin.app, name="admin")
 app.add_typer(admin.videos, name="videos")
 app.add_typer(tenants.app, name="tenants")

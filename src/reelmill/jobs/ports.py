@@ -110,6 +110,24 @@ class Outcome:
     versions: Json | None = None  #: of reelmill and ffmpeg on the worker
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedJob:
+    """An ended job of an older system. Its video has no source here."""
+
+    id: str
+    tenant: str
+    user_id: str
+    filename: str
+    pipeline: str
+    status: Status  #: completed, failed or cancelled
+    error_detail: str | None
+    entry: Json  #: all that the older system told of it; becomes the parameters
+    created_at: datetime  #: by the older system's clock
+    completed_at: datetime
+    artifacts: tuple[NewArtifact, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """One hold on a step: the pair that fences its writes."""
@@ -380,6 +398,13 @@ class JobStore(Protocol):
         """Drop the artifact rows of jobs that ended so long ago, and note it on the jobs, in one write each.
 
         No row names their files from then on, and the jobs are `unswept` again: the sweep removes the files.
+        """
+        ...
+
+    def import_job(self, job: ImportedJob) -> bool:
+        """Insert an ended job with a video that is `gone` and one step that is done; False: there is one of its id.
+
+        Artifacts whose key another row names are left out.
         """
         ...
 

@@ -6,19 +6,22 @@ found. A crash between two of these leaves something that the next sweep finds a
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reelmill.errors import NotFound, TransitionRefused
-from reelmill.jobs.lifecycle import ENDED, Status, StepStatus, UploadStatus
+from reelmill.errors import ImportedFailure, NotFound, TransitionRefused
+from reelmill.jobs.lifecycle import ENDED, PROCESSING_OF, Status, StepStatus, UploadStatus
 from reelmill.jobs.model import Job, Usage, Video
+from reelmill.jobs.ports import ImportedJob
 from reelmill.stores import moves, rows
 from reelmill.stores.engine import reading, writing
 from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
 
+IMPORTED = "imported"
 IN_FLIGHT = [Status.AWAITING_UPLOAD, Status.QUEUED, Status.RUNNING]
 TAKES_ROOM = [UploadStatus.AWAITING, UploadStatus.UPLOADED]
 
@@ -44,6 +47,106 @@ class SqlKeeping:
         )
         told = sa.select(sources.scalar_subquery(), outputs.scalar_subquery(), flying.scalar_subquery())
         return Usage(*(int(value) for value in tx.execute(told).one()))
+
+    @writing
+    def import_job(self, tx: Connection, job: ImportedJob) -> bool:
+        if tx.execute(sa.select(jobs.c.id).where(jobs.c.id == job.id)).one_or_none() is not None:
+            return False
+        failed, done = job.status is Status.FAILED, job.status is Status.COMPLETED
+        whose = {"tenant": job.tenant, "user_id": job.user_id, "created_at": job.created_at}
+        step_id = f"{job.id}:{IMPORTED}:0"
+        error = ImportedFailure.code if failed else "cancelled" if job.status is Status.CANCELLED else None
+        tx.execute(
+            sa.insert(videos).values(
+                **whose,
+                id=job.id,
+                filename=job.filename,
+                content_type="application/octet-stream",
+                size_bytes=0,
+                key=f"{job.tenant}/{IMPORTED}/{job.id}",
+                labels={IMPORTED: "job"},
+                upload_status=UploadStatus.GONE,
+                source_removed_at=job.completed_at,
+                upload_expires_at=job.completed_at,
+                processing_status=PROCESSING_OF[job.status],
+                processing_job_id=job.id,
+                processing_completed_at=job.completed_at,
+                processing_error=error,
+            )
+        )
+        tx.execute(
+            sa.insert(jobs).values(
+                **whose,
+                id=job.id,
+                video_id=job.id,
+                pipeline=job.pipeline,
+                pipeline_version=IMPORTED,
+                params=dict(job.entry),
+                stages=[[IMPORTED, 100]],
+                status=job.status,
+                stage=IMPORTED,
+                run=1,
+                steps_planned=1,
+                steps_done=1 if done else 0,
+                progress_pct=100.0 if done else 0.0,
+                message="Imported",
+                warnings=list(job.warnings),
+                priority=0,
+                last_seq=0,
+                error_code=ImportedFailure.code if failed else None,
+                error_detail=(job.error_detail or ImportedFailure.what) if failed else None,
+                queued_at=job.created_at,
+                started_at=job.created_at,
+                completed_at=job.completed_at,
+                swept_at=now(),
+            )
+        )
+        tx.execute(
+            sa.insert(steps).values(
+                id=step_id,
+                job_id=job.id,
+                stage=IMPORTED,
+                stage_no=0,
+                index=0,
+                kind=IMPORTED,
+                params={},
+                digest="",
+                optional=False,
+                status=StepStatus.DONE if done else StepStatus.CANCELLED,
+                run=1,
+                attempt=0,
+                tries=0,
+                crashes=0,
+                not_before=job.completed_at,
+                progress=1.0 if done else 0.0,
+                created_at=job.created_at,
+                finished_at=job.completed_at,
+            )
+        )
+        for made in job.artifacts:
+            if tx.execute(sa.select(artifacts.c.id).where(artifacts.c.key == made.key)).one_or_none() is None:
+                tx.execute(
+                    sa.insert(artifacts).values(
+                        id=str(uuid.uuid4()),
+                        job_id=job.id,
+                        step_id=step_id,
+                        stage=IMPORTED,
+                        stage_no=0,
+                        index=0,
+                        run=1,
+                        attempt=0,
+                        kind=made.kind,
+                        name=made.name,
+                        key=made.key,
+                        size_bytes=made.size_bytes,
+                        sha256=made.sha256,
+                        content_type=made.content_type,
+                        meta=dict(made.meta),
+                        primary=made.primary,
+                        created_at=now(),
+                    )
+                )
+        return True
 
     # ── deleted by their user ─────────────────────────────────────────────────────────────────
 
