@@ -270,6 +270,7 @@ def test_usage_counts_what_takes_room_and_what_is_in_flight(store: SqlStore) -> 
     store.abort_upload(aborted.id)
     job = make_job(store)
     assert store.usage("acme") == Usage(3_000, 10, 2)
+    assert (store.in_flight("acme"), store.in_flight("other"), store.in_flight("nobody")) == (2, 1, 0)
     store.delete_video(job.video_id, "acme", undo_s=60)
     assert store.usage("acme") == Usage(3_000, 10, 1), "room is free once it is purged"
     store.forget("acme", job.video_id)

@@ -359,6 +359,10 @@ class JobStore(Protocol):
         """Sum up what a tenant stores and how many jobs it has in flight. Deleted videos take room until the purge."""
         ...
 
+    def in_flight(self, tenant: str) -> int:
+        """Count a tenant's jobs that wait for an upload, are queued or running: a cheap read."""
+        ...
+
     def delete_video(self, video_id: str, tenant: str, *, undo_s: float) -> Video:
         """Hide a video with all its jobs, cancelling those in flight, in one write; it may be restored for `undo_s`.
 

@@ -42,11 +42,16 @@ class SqlKeeping:
             .join(jobs, jobs.c.id == artifacts.c.job_id)
             .where(jobs.c.tenant == tenant)
         )
-        flying = sa.select(sa.func.count()).where(
-            jobs.c.status.in_(IN_FLIGHT), jobs.c.tenant == tenant, jobs.c.deleted_at.is_(None)
+        told = sa.select(
+            sources.scalar_subquery(),
+            outputs.scalar_subquery(),
+            _flying(tenant).scalar_subquery(),
         )
-        told = sa.select(sources.scalar_subquery(), outputs.scalar_subquery(), flying.scalar_subquery())
         return Usage(*(int(value) for value in tx.execute(told).one()))
+
+    @reading
+    def in_flight(self, tx: Connection, tenant: str) -> int:
+        return int(tx.execute(_flying(tenant)).scalar_one())
 
     @writing
     def import_job(self, tx: Connection, job: ImportedJob) -> bool:
@@ -274,6 +279,11 @@ class SqlKeeping:
 def _over(done: sa.Column[object], older_than_s: float) -> sa.ColumnElement[bool]:
     """The condition that a job ended so long ago and that this wasn't done to it yet."""
     return sa.and_(done.is_(None), jobs.c.completed_at < now(-older_than_s), jobs.c.status.in_(list(ENDED)))
+
+
+def _flying(tenant: str) -> sa.Select[int]:
+    mine = sa.and_(jobs.c.tenant == tenant, jobs.c.deleted_at.is_(None))
+    return sa.select(sa.func.count()).where(jobs.c.status.in_(IN_FLIGHT), mine)
 
 
 def _in_flight() -> sa.ColumnElement[bool]:
