@@ -308,6 +308,32 @@ def test_sources_outputs_and_events_go_when_their_time_is_over(
         assert client.call("GET", f"/jobs/{busy}")["status"] in ("queued", "running")
 
 
+@pytest.mark.req("E-12")
+def test_what_a_crash_left_half_removed_is_removed_by_the_next_sweep(
+    own: Callable[..., Running], connect: Connect, film: Path
+) -> None:
+    """Each call ends where a process may have died: nothing after it was done."""
+    server = own(sweep_s=600, undo_s=0)
+    client, store, objects = connect("admin", of=server), server.app.store, server.app.objects
+    gone, doomed = (client.upload(film)["video_id"] for _ in range(2))
+    job_id = client.run(gone, "slow_writer", QUICK)
+    client.wait(job_id)
+    store.expire_sources(0)
+    store.expire_outputs(0)
+    client.call("DELETE", f"/videos/{doomed}")
+    objects.delete(store.video(doomed).key)
+    left = files_of(server)
+    assert len(left) == 3, "one source and two outputs are still there"
+    assert client.call("GET", f"/videos/{gone}")["upload_status"] == "gone"
+    assert client.call("GET", f"/jobs/{job_id}/artifacts", 410)["code"] == "results_gone"
+    for _ in range(2):
+        server.app.sweeper.sweep()
+        server.app.removal.sweep()
+        assert files_of(server) == []
+    assert client.call("GET", f"/videos/{gone}")["source_removed_at"]
+    assert store.jobs_of(doomed) == [] and store.doomed_videos() == []
+
+
 # ── quotas ────────────────────────────────────────────────────────────────────────────────────
 
 
