@@ -12,6 +12,13 @@
     │   ├── NotReady                 not_ready                409
     │   ├── NotFound                 not_found                404
     │   ├── PipelineUnknown          pipeline_unknown         404
+    │   ├── PipelineOff              pipeline_off             409
+    │   ├── NotOffered               not_offered              501
+    │   ├── SourceGone               source_gone              410
+    │   ├── ResultsGone              results_gone             410
+    │   ├── JobsQuotaReached         jobs_quota_reached       429
+    │   ├── StorageQuotaReached      storage_quota_reached    507
+    │   ├── DiskFull                 disk_full                507
     │   ├── CursorInvalid            cursor_invalid           400
     │   ├── RequestInvalid           request_invalid          422
     │   ├── RequestTooLarge          request_too_large        413
@@ -51,6 +58,7 @@
     │   ├── LeaseLost                lease_lost               500   counted as a crash
     │   ├── WorkerCrashed            worker_crashed           500
     │   ├── Stopped                  stopped                  409
+    │   ├── ImportedFailure          imported_failure         500
     │   └── InternalError            internal_error           500
     ├── ServiceProblem               the platform itself
     │   ├── DatabaseUnavailable      database_unavailable     503   retryable
@@ -70,6 +78,7 @@
         ├── PublicUrlBroken          public_url_broken        502
         ├── CorsMissing              cors_missing             502
         ├── StorageMisbehaves        storage_misbehaves       502
+        ├── BackupUnusable           backup_unusable          500
         ├── CheckTimedOut            check_timed_out          503
         └── ClusterFailed            cluster_failed           503
 
@@ -202,6 +211,78 @@ class PipelineUnknown(Refused):
     what = "There is no pipeline of this name."
     why = "The name is misspelt, or the pipeline isn't installed on this server."
     remedy = "List the installed pipelines with `reelmill pipelines`."
+
+
+class PipelineOff(Refused):
+    """Wait until the pipeline is switched on again; the detail has the operator's reason."""
+
+    code = "pipeline_off"
+    what = "The pipeline is switched off."
+    why = "An operator has switched it off: new jobs of it are refused, those that were taken before go on."
+    remedy = "Read the reason in the detail, and try again later; `reelmill admin switches` lists what is off."
+
+
+class NotOffered(Refused):
+    """Use a store that offers it, PostgreSQL or SQLite, or do without."""
+
+    code = "not_offered"
+    status_code = 501
+    what = "The operation isn't offered by this store."
+    why = "On DynamoDB there is no deleting with undo, no retention, no usage and quotas, no switches and no imports."
+    remedy = "Run Reelmill on PostgreSQL or SQLite (REELMILL_DATABASE_URL) if it is needed."
+
+
+class SourceGone(Refused):
+    """Upload the film again, as a new video."""
+
+    code = "source_gone"
+    status_code = 410
+    what = "The video's source was removed."
+    why = "Sources are kept for REELMILL_RETAIN_SOURCES_DAYS; results that were made from it are kept by themselves."
+    remedy = "Upload the film again: it becomes a new video, and jobs run on that."
+
+
+class ResultsGone(Refused):
+    """Run the pipeline again, as a new job."""
+
+    code = "results_gone"
+    status_code = 410
+    what = "The job's files were removed."
+    why = "Outputs are kept for REELMILL_RETAIN_OUTPUTS_DAYS after a job has ended."
+    remedy = "Make a new job on the same video; upload the film again if its source is gone, too."
+
+
+class JobsQuotaReached(Refused):
+    """Wait until some of the tenant's jobs have ended."""
+
+    code = "jobs_quota_reached"
+    status_code = 429
+    what = "The tenant has as many jobs in flight as it may have."
+    why = "Jobs that wait for an upload, are queued or run count; REELMILL_QUOTA_JOBS or an operator sets the limit."
+    remedy = "Wait until some have ended, or cancel some; `reelmill tenants set NAME --jobs N` raises it."
+
+
+class StorageQuotaReached(Refused):
+    """Delete videos, or ask the operator for more room."""
+
+    code = "storage_quota_reached"
+    status_code = 507
+    what = "The tenant's storage is full."
+    why = "Sources, announced uploads and outputs count; REELMILL_QUOTA_BYTES or an operator sets the limit."
+    remedy = (
+        "Delete videos (DELETE /api/v1/videos/{video_id}; their room is free once they are purged), give open uploads "
+        "up, or let an operator raise it by `reelmill tenants set NAME --bytes N`."
+    )
+
+
+class DiskFull(Refused):
+    """Free space on the server's disk, then announce the file again."""
+
+    code = "disk_full"
+    status_code = 507
+    what = "The announced file doesn't fit on the server's disk."
+    why = "The file and REELMILL_DISK_RESERVE_MB, which is kept free, need more room than there is."
+    remedy = "Let an operator free some space or move the objects to a larger disk; a smaller file may still fit."
 
 
 class CursorInvalid(Refused):
@@ -596,6 +677,16 @@ class Stopped(WorkProblem):
     remedy = "Nothing: what is needed is done again."
 
 
+class ImportedFailure(WorkProblem):
+    """Look where the job came from: it failed there."""
+
+    code = "imported_failure"
+    status_code = 500
+    what = "The job failed in the system that it was imported from."
+    why = "It was imported with its end; nothing of it ran here."
+    remedy = "Read the detail, which is the older system's own, and make a new job if the result is still wanted."
+
+
 class InternalError(WorkProblem):
     """A defect in Reelmill or a pipeline; the log has the stack trace."""
 
@@ -787,6 +878,16 @@ class StorageMisbehaves(SetupProblem):
     what = "Storage does something else than a signed URL says."
     why = "The store is too old or set up otherwise, or a proxy in front changes, cuts or caches requests."
     remedy = "Ask storage without the proxy to see which it is; let the proxy pass requests and replies as they are."
+
+
+class BackupUnusable(SetupProblem):
+    """Take another backup; the detail says what is wrong with this one."""
+
+    code = "backup_unusable"
+    status_code = 500
+    what = "The backup can't be used."
+    why = "It isn't a whole one, a file in it was changed, or a newer version of Reelmill made it."
+    remedy = "Take another backup, or the version of Reelmill that the detail names."
 
 
 class CheckTimedOut(SetupProblem):

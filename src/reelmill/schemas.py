@@ -9,11 +9,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 Scope = Literal["upload", "jobs:read", "jobs:write", "admin"]
 JobStatusName = Literal["awaiting_upload", "queued", "running", "completed", "failed", "cancelled"]
-UploadStatusName = Literal["awaiting", "uploaded", "rejected", "expired", "aborted"]
+UploadStatusName = Literal["awaiting", "uploaded", "rejected", "expired", "aborted", "gone"]
 ProcessingName = Literal["pending", "processing", "completed", "failed"]
 
 LARGEST_INTEGER = (1 << 63) - 1  #: what databases and other languages can hold
@@ -264,6 +273,15 @@ class VideoReply(Reply):
     user_id: str
     created_at: datetime
     uploaded_at: datetime | None
+    source_removed_at: datetime | None = Field(description="When its source was removed; its upload_status is `gone`.")
+
+
+class DeletedVideo(Reply):
+    """It is hidden, with its jobs and results."""
+
+    video_id: str
+    deleted_at: datetime
+    restore_until: datetime = Field(description="Until then POST /videos/{video_id}/restore brings all of it back.")
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +343,7 @@ class JobStatus(Reply):
     queued_at: datetime | None
     started_at: datetime | None
     completed_at: datetime | None = Field(description="When it ended, however it ended.")
+    results_removed_at: datetime | None = Field(description="When its files were removed; null while they are kept.")
 
 
 class AttemptReply(Reply):
@@ -340,6 +359,9 @@ class AttemptReply(Reply):
     error: ErrorReply | None
     command: str | None = Field(description="The exact command, signatures removed.")
     stderr: str | None = Field(description="The tail of what it printed.")
+    versions: dict[str, str] | None = Field(
+        description="Of reelmill and ffmpeg on the worker; null while it runs, and of one that never came back."
+    )
 
 
 class StepReply(Reply):
@@ -552,6 +574,126 @@ class WorkerList(Reply):
     items: list[WorkerReply]
 
 
+# ── operations ────────────────────────────────────────────────────────────────────────────────
+
+
+class ReprocessRequest(Request):
+    """Which ended jobs to retry. Without any field: all failed ones, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"error_code": "encode_failed", "pipeline": "clips", "dry_run": True}]}
+    )
+
+    status: Literal["failed", "cancelled"] = "failed"
+    error_code: str | None = Field(None, max_length=64, description="`encode_failed`, for example.")
+    pipeline: PipelineName | None = None
+    created_after: AwareDatetime | None = Field(None, description="Made at this moment or later.")
+    created_before: AwareDatetime | None = None
+    labels: dict[LabelName, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Of their videos; all must match."
+    )
+    limit: int = Field(100, strict=True, ge=1, le=1000, description="Most jobs at once.")
+    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the reply before.")
+    dry_run: bool = Field(False, description="Only say which jobs would be retried.")
+
+
+class ReprocessedJob(Reply):
+    job_id: str
+    video_id: str
+    outcome: Literal["retried", "matched", "refused"] = Field(description="`matched`: with dry_run.")
+    error: ErrorReply | None = Field(description="Why it was refused.")
+
+
+class ReprocessReply(Reply):
+    items: list[ReprocessedJob]
+    next_cursor: str | None = Field(description="Send it as `cursor` for further jobs; null when there are no more.")
+
+
+class RecheckRequest(Request):
+    """Which uploads that were begun and never completed to look after."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"older_than_s": 300}]})
+
+    older_than_s: float = Field(300, ge=0, le=31_536_000, description="Begun so many seconds ago.")
+    limit: int = Field(100, strict=True, ge=1, le=1000, description="Most uploads at once.")
+    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the reply before.")
+    dry_run: bool = Field(False, description="Only look; complete nothing.")
+
+
+class RecheckedUpload(Reply):
+    video_id: str
+    job_id: str | None
+    initiated_at: datetime
+    outcome: Literal["verified", "arrived", "missing", "refused"] = Field(
+        description="`verified`: completed now, its job queued. `arrived`: with dry_run. `missing`: left as it is; it "
+        "may still come, or expires. `refused`: what is there isn't the announced video."
+    )
+    error: ErrorReply | None = Field(description="Why it was refused.")
+
+
+class RecheckReply(Reply):
+    items: list[RecheckedUpload]
+    next_cursor: str | None = Field(description="Send it as `cursor` for further uploads; null when there are no more.")
+
+
+class DeadLetterStep(Reply):
+    """A step that failed, and its last attempt."""
+
+    step_id: str
+    kind: str
+    attempts: int
+    worker_id: str | None
+    command: str | None = Field(description="The exact command, signatures removed.")
+    stderr: str | None = Field(description="The tail of what it printed.")
+    versions: dict[str, str] | None = Field(description="Of reelmill and ffmpeg on the worker.")
+    error: ErrorReply | None
+
+
+class DeadLetter(Reply):
+    """A job that failed for good: a person has to look."""
+
+    job_id: str
+    video_id: str
+    user_id: str
+    pipeline: str
+    pipeline_version: str
+    run: int
+    stage: str | None
+    error: ErrorReply
+    correlation_id: str | None
+    created_at: datetime
+    failed_at: datetime
+    retry_refused: str | None = Field(description="Code of what refuses a retry for ever; null when it may be retried.")
+    steps: list[DeadLetterStep] = Field(description="Those that failed; none of a job that never got so far.")
+
+
+class SwitchRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "The font licence is being renewed."}]})
+
+    reason: str = Field(min_length=1, max_length=500, description="Told to everybody whose job is refused.")
+
+
+class SwitchReply(Reply):
+    """Whether a pipeline takes new jobs."""
+
+    pipeline: str
+    off: bool
+    reason: str | None
+    by: str | None
+    since: datetime | None
+    all_tenants: bool = Field(description="An operator has switched it off for all; only that one can undo it.")
+
+
+class UsageReply(Reply):
+    """What the tenant uses, and may use."""
+
+    source_bytes: int = Field(description="Uploaded, and announced by uploads that are still open.")
+    output_bytes: int
+    jobs_in_flight: int = Field(description="Waiting for an upload, queued or running.")
+    quota_bytes: int | None = Field(description="For sources and outputs together; null: no limit.")
+    quota_jobs: int | None = Field(description="For jobs in flight; null: no limit.")
+
+
 # ── pages and problems ────────────────────────────────────────────────────────────────────────
 
 T = TypeVar("T", bound=BaseModel)
@@ -573,6 +715,10 @@ class JobPage(Listing[JobSummary]):
 
 
 class AuditPage(Listing[AuditReply]):
+    pass
+
+
+class DeadLetterPage(Listing[DeadLetter]):
     pass
 
 

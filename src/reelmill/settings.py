@@ -137,6 +137,28 @@ class Settings(BaseSettings):
         16 << 20, ge=1 << 20, le=5 * GB, description="Size of the parts in which large uploads are sent, in bytes."
     )
 
+    retain_sources_days: float = Field(
+        0, ge=0, le=36_500, description="Days for which a source is kept after its upload. 0: for ever."
+    )
+    retain_outputs_days: float = Field(
+        0, ge=0, le=36_500, description="Days for which a job's files are kept after its end. 0: for ever."
+    )
+    retain_events_days: float = Field(
+        0, ge=0, le=36_500, description="Days for which a job's events are kept after its end. 0: for ever."
+    )
+    retain_audit_days: float = Field(
+        0, ge=0, le=36_500, description="Days for which entries of the audit log are kept. 0: for ever."
+    )
+    undo_s: float = Field(
+        86_400.0, ge=0, le=31_536_000, description="Seconds in which a deleted video can be restored."
+    )
+    quota_bytes: int = Field(
+        0, ge=0, description="Most bytes that a tenant may store, unless set for it by itself. 0: no limit."
+    )
+    quota_jobs: int = Field(
+        0, ge=0, description="Most jobs that a tenant may have in flight, unless set for it by itself. 0: no limit."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
 

@@ -12,23 +12,28 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 
+from reelmill import __version__
 from reelmill.dispatch.inline import InlineDispatcher
-from reelmill.errors import DataFolderLocked, SettingInvalid, StorageProblem
+from reelmill.errors import DataFolderLocked, NotOffered, SettingInvalid, StorageProblem
+from reelmill.jobs.admission import Admission, Quotas
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.files import Files
 from reelmill.jobs.gate import Gate
 from reelmill.jobs.model import Json, Located
-from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, ObjectStore, Pipeline, Spool
+from reelmill.jobs.planning import Planner
+from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, Keeping, ObjectStore, Pipeline, Rules, Spool
 from reelmill.jobs.reconciler import Reconciler
+from reelmill.jobs.removal import Keep, Removal
 from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
+from reelmill.media import version as ffmpeg_version
 from reelmill.media.children import metered
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
@@ -65,6 +70,10 @@ class App:
     dispatcher: Dispatcher
     files: Files
     service: Service
+    planner: Planner
+    keeping: Keeping | None  #: what only some stores offer; ask by `offered`
+    rules: Rules | None
+    removal: Removal | None
     runner: Runner
     sweeper: Sweeper
     reconciler: Reconciler
@@ -141,7 +150,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = DataLock(settings.data / "lock") if settings.embedded else None
     _bring_up_to_date(settings, lock)
-    pipelines = load_pipelines(toolbox(settings))
+    tools = toolbox(settings)
+    pipelines = load_pipelines(tools)
     observer = PlatformObserver(Metrics(), open_traces(settings))
     objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
     watched = observed(objects, observer)
@@ -157,15 +167,30 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     access = access_of(store)
     feed = Feed(store)
     store.on_commit = feed.wake
+    keeping, rules = keeping_of(store), rules_of(access)
+    _tell_not_offered(settings, keeping)
+    planner = Planner(
+        store=store,
+        pipelines=pipelines,
+        dispatcher=dispatcher,
+        max_steps=settings.max_steps,
+        observer=observer,
+    )
     service = Service(
         store=store,
         files=files,
-        pipelines=pipelines,
-        dispatcher=dispatcher,
+        planner=planner,
         probe=_prober(settings, observer),
         observer=observer,
+        admission=Admission(
+            keeping=keeping,
+            rules=rules,
+            objects=objects,
+            quotas=Quotas(
+                bytes=settings.quota_bytes, jobs=settings.quota_jobs, reserve_bytes=settings.disk_reserve_mb << 20
+            ),
+        ),
         policy=Policy(
-            max_steps=settings.max_steps,
             upload_ttl_s=settings.upload_ttl_s,
             put_ttl_s=settings.put_ttl_s,
             get_ttl_s=settings.get_ttl_s,
@@ -173,13 +198,31 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             part_bytes=settings.part_bytes,
         ),
     )
+    removal = None
+    if keeping is not None and rules is not None:
+        removal = Removal(
+            store=store,
+            keeping=keeping,
+            rules=rules,
+            access=access,
+            files=files,
+            drop_parts=service.parts.drop,
+            keep=Keep(
+                sources_days=settings.retain_sources_days,
+                outputs_days=settings.retain_outputs_days,
+                events_days=settings.retain_events_days,
+                audit_days=settings.retain_audit_days,
+                undo_s=settings.undo_s,
+            ),
+            observer=observer,
+        )
     runner = Runner(
         store=store,
         files=files,
         gate=Gate(files, list(settings.written.values()), settings.disk_reserve_mb << 20),
         pipelines=pipelines,
         dispatcher=dispatcher,
-        advance=service.advance,
+        advance=planner.advance,
         policy=WorkPolicy(
             lease_s=settings.lease_s,
             heartbeat_s=min(settings.heartbeat_s, settings.lease_s / 3),
@@ -195,19 +238,23 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         ),
         scratch=settings.data / "scratch",
         metered=metered,
+        versions={"reelmill": __version__, "ffmpeg": ffmpeg_version(tools.ffmpeg)},
         observer=observer,
     )
     observer.metrics.watch(ProcessFigures(settings.written, lambda: (runner.slots, runner.busy())))
     service.on_cancel = runner.look
+    if removal is not None:
+        removal.on_cancel = runner.look
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     sweeper = Sweeper(
         store=store,
         access=access,
         objects=watched,
         dispatcher=dispatcher,
-        advance=service.advance,
+        advance=planner.advance,
         drop_parts=service.parts.drop,
         beat=runner.beat,
+        remove=removal.sweep if removal is not None else lambda: False,
         policy=SweepPolicy(
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,
@@ -218,7 +265,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         holder=holder,
         observer=observer,
     )
-    reconciler = Reconciler(store=store, files=files, advance=service.advance, every_s=settings.sweep_s, holder=holder)
+    reconciler = Reconciler(store=store, files=files, advance=planner.advance, every_s=settings.sweep_s, holder=holder)
     app = App(
         settings=settings,
         store=store,
@@ -228,6 +275,10 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         files=files,
         service=service,
+        planner=planner,
+        keeping=keeping,
+        rules=rules,
+        removal=removal,
         runner=runner,
         sweeper=sweeper,
         reconciler=reconciler,
@@ -249,6 +300,39 @@ def open_metrics(settings: Settings, observer: PlatformObserver, dead: Callable[
     if settings.metrics_port is None:
         return None
     return MetricsServer(observer.metrics, settings.metrics_host, settings.metrics_port, dead)
+
+
+T = TypeVar("T")
+
+
+def offered(part: T | None) -> T:
+    """Return a part of the platform that not every store has. Raises NotOffered."""
+    if part is None:
+        raise NotOffered
+    return part
+
+
+def keeping_of(store: JobStore) -> Keeping | None:
+    """Return what the store can do beside jobs; None: nothing."""
+    return store if isinstance(store, SqlStore) else None
+
+
+def rules_of(access: AccessStore) -> Rules | None:
+    """Return the switches and limits in the same database; None: it has none."""
+    return access if isinstance(access, SqlAccess) else None
+
+
+NEED_KEEPING = (
+    "retain_sources_days", "retain_outputs_days", "retain_events_days", "retain_audit_days",
+    "quota_bytes", "quota_jobs",
+)  # fmt: skip
+
+
+def _tell_not_offered(settings: Settings, keeping: Keeping | None) -> None:
+    if keeping is None:
+        ignored = [f"REELMILL_{name.upper()}" for name in NEED_KEEPING if getattr(settings, name)]
+        tell = log.warning if ignored else log.info
+        tell("this store has no deleting, retention, usage, quotas, switches and imports", ignored_settings=ignored)
 
 
 @contextmanager

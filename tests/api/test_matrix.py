@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ QUICK = {"steps": 1, "seconds": 0}
 FILE = {"filename": "a.mp4", "size": 1, "content_type": "video/mp4"}
 JOB = {"pipeline": "slow_writer", "params": QUICK}
 EVIL = "https://evil.example"
+CLIPS = {"name": "clips"}  #: a pipeline that no row runs
 PLACE = "7"  #: a mall, a pin: names in a path that nothing is stored under
 
 PUBLIC = {"GET /healthz", "GET /readyz"}  #: answer anybody, by design
@@ -132,6 +133,18 @@ def cancelled_job(world: World) -> Ids:
     return {"job_id": begun["job_id"]}
 
 
+def failed_job(world: World) -> Ids:
+    begun = world.admin.initiate(world.film, **JOB)
+    world.admin.call("POST", "/uploads/complete", 400, json={"video_id": begun["video_id"]})
+    return {"job_id": begun["job_id"]}
+
+
+def deleted_video(world: World) -> Ids:
+    ids = awaiting_video(world)
+    world.admin.call("DELETE", f"/videos/{ids['video_id']}")
+    return ids
+
+
 def key(world: World) -> Ids:
     made = world.admin.call("POST", "/keys", 201, json={"name": "matrix", "scopes": ["jobs:read"]})
     return {"key_id": made["id"]}
@@ -148,6 +161,7 @@ class Row:
 
     scope: that it needs; written down here again, so that no slip opens an operation further.
     about: makes what it is about and returns the ids. body, query: given the ids. status: of success.
+    words: of its path that are nobody's own.
     """
 
     scope: str
@@ -155,6 +169,7 @@ class Row:
     body: Callable[[Ids], Any] | None = None
     query: Callable[[Ids], dict[str, str]] | None = None
     status: int = 200
+    words: dict[str, str] = field(default_factory=dict)
 
 
 ROWS = {
@@ -185,6 +200,16 @@ ROWS = {
     "GET /api/v1/audit": Row("admin", key, query=lambda ids: {"target": ids["key_id"]}),
     "GET /api/v1/admin/workers": Row("admin"),
     "POST /api/v1/admin/workers/{worker_id}/drain": Row("admin", worker),
+    "DELETE /api/v1/videos/{video_id}": Row("jobs:write", awaiting_video),
+    "POST /api/v1/videos/{video_id}/restore": Row("jobs:write", deleted_video),
+    "GET /api/v1/usage": Row("jobs:read"),
+    "POST /api/v1/admin/jobs/reprocess": Row("admin", body=lambda ids: {"error_code": "no_such_code"}),
+    "POST /api/v1/admin/jobs/recheck-uploads": Row("admin", body=lambda ids: {"older_than_s": 86_400}),
+    "GET /api/v1/admin/dead-letters": Row("admin"),
+    "GET /api/v1/admin/dead-letters/{job_id}": Row("admin", failed_job),
+    "GET /api/v1/admin/pipelines/{name}/switch": Row("admin", words=CLIPS),
+    "PUT /api/v1/admin/pipelines/{name}/switch": Row("admin", body=lambda ids: {"reason": "Why not."}, words=CLIPS),
+    "DELETE /api/v1/admin/pipelines/{name}/switch": Row("admin", words=CLIPS),
 }
 
 OLDER = {**FILE, **JOB}
@@ -212,7 +237,7 @@ def send(client: Client, operation: str, ids: Ids, **headers: str) -> httpx2.Res
     row = ROWS[operation]
     return client.request(
         method,
-        re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], PLACE), path),
+        re.sub(r"\{(\w+)\}", lambda found: {**row.words, **ids}.get(found[1], PLACE), path),
         json=row.body(ids) if row.body else None,
         params=row.query(ids) if row.query else None,
         headers=headers,

@@ -442,6 +442,12 @@ def platform(request: Request) -> App:
     return app
 
 
+def base_path(request: Request) -> str:
+    """Return what precedes our paths in the browser: the public URL's path, of a request that came to that host."""
+    public = urlsplit(platform(request).settings.public_url or "")
+    return public.path.rstrip("/") if request.headers.get("host") == public.netloc else ""
+
+
 def caller(request: Request) -> Caller:
     """Return who asks, for the service."""
     identity: Identity = request.state.identity
@@ -550,11 +556,12 @@ def sign_in(request: Request, token: str = "") -> Response:
         raise
     request.state.identity = OWNER
     app.access.audit(caller(request), action="browser.signin", target=OWNER.user_id)
-    reply = RedirectResponse("/docs", status_code=303, headers={"Referrer-Policy": "no-referrer"})
+    base = base_path(request)
+    reply = RedirectResponse(f"{base}/docs", status_code=303, headers={"Referrer-Policy": "no-referrer"})
     public = app.settings.public_url or ""
     secure = request.url.scheme == "https" or public.startswith("https:")
     reply.set_cookie(
-        signin.cookie, value, max_age=signin.life_s, path="/", httponly=True, samesite="strict", secure=secure
+        signin.cookie, value, max_age=signin.life_s, path=f"{base}/", httponly=True, samesite="strict", secure=secure
     )
     return reply
 
@@ -571,5 +578,5 @@ async def sign_out(request: Request) -> Response:
     request.state.identity = identity
     await run_in_threadpool(platform(request).access.sign_out, _sha256(value), signin.life_s, caller(request))
     reply = Response(status_code=204)
-    reply.delete_cookie(signin.cookie, path="/", httponly=True, samesite="strict")
+    reply.delete_cookie(signin.cookie, path=f"{base_path(request)}/", httponly=True, samesite="strict")
     return reply

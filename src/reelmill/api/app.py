@@ -14,7 +14,22 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from reelmill import __version__
-from reelmill.api import access, aliases, audit, cors, errors, events, health, jobs, metrics, uploads, videos, workers
+from reelmill.api import (
+    access,
+    admin,
+    aliases,
+    audit,
+    cors,
+    errors,
+    events,
+    health,
+    jobs,
+    metrics,
+    proxied,
+    uploads,
+    videos,
+    workers,
+)
 from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
@@ -41,7 +56,7 @@ TAGS = [
     {"name": "pipelines", "description": "What can be run."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
-    {"name": "admin", "description": "Operate the platform."},
+    {"name": "admin", "description": "What operators do: workers, switches, many jobs at once, what failed, usage."},
     {"name": "health", "description": "For load balancers and orchestrators; no key needed."},
     aliases.TAG,
 ]
@@ -73,6 +88,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.completing = CapacityLimiter(COMPLETING)
     errors.install(api)
     cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
+    proxied.install(api, app.settings.public_url)  # but for this one: all others see our own paths
     for routes in (
         uploads.router,
         videos.router,
@@ -80,6 +96,8 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         events.router,
         jobs.pipelines,
         access.router,
+        admin.router,
+        admin.usage_routes,
         audit.router,
         workers.router,
         health.router,
@@ -123,6 +141,7 @@ def _openapi(api: FastAPI) -> dict[str, Any]:
             routes=api.routes,
             tags=api.openapi_tags,
             license_info=api.license_info,
+            servers=api.servers,
         )
         components = document.setdefault("components", {})
         components["securitySchemes"] = SECURITY_SCHEMES
@@ -162,7 +181,7 @@ def _docs(request: Request) -> HTMLResponse:
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Reelmill API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>
 <h1>Reelmill API {escape(document["info"]["version"])}</h1><pre>{escape(document["info"]["description"])}</pre>
-<p>The whole contract is in <a href="/openapi.json">/openapi.json</a> (OpenAPI {escape(document["openapi"])}).
+<p>The whole contract is in <a href="openapi.json">/openapi.json</a> (OpenAPI {escape(document["openapi"])}).
 Send your key as <code>Authorization: Bearer KEY</code>.</p>{"".join(sections)}</body></html>"""
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

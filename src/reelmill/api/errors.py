@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reelmill.errors import (
     IdempotencyInProgress,
     InternalError,
+    JobsQuotaReached,
     KeyInvalid,
     KeyMissing,
     MethodNotAllowed,
@@ -54,7 +55,7 @@ def problem(request: Request, error: ReelmillError) -> JSONResponse:
     """Return the reply for an error. What a 5xx says in detail stays in the log."""
     kind = type(error)
     detail = error.detail
-    if kind.status_code >= 500:
+    if kind.status_code >= 500 and kind.status_code != HTTPStatus.INSUFFICIENT_STORAGE:  # that one is for its reader
         log.warning("request failed", code=kind.code, detail=error.detail)
         detail = kind.what
     body = Problem(
@@ -225,7 +226,7 @@ def _headers(error: ReelmillError) -> dict[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="reelmill", error="invalid_token"'}
         case MethodNotAllowed():
             return {"Allow": ", ".join(sorted(error.extra["allow"]))}
-        case RateLimited():
+        case RateLimited() | JobsQuotaReached():
             return {"Retry-After": str(error.extra["retry_after_s"])}
         case IdempotencyInProgress():
             return {"Retry-After": "1"}

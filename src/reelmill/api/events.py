@@ -40,7 +40,7 @@ STREAM = {
 @router.get(
     "/{job_id}/events",
     response_class=Response,
-    responses={200: STREAM, 204: {"description": "The job has ended and there is nothing after the last seen event."}},
+    responses={200: STREAM, 204: {"description": "The job has ended and there is nothing (more) to tell."}},
 )
 @needs("jobs:read", NotFound)
 def job_events(
@@ -49,7 +49,7 @@ def job_events(
     """Follow a job: its events from the first (or after the last seen one), then as they happen."""
     job = app.store.job(job_id, who.tenant)
     seen = last_event_id if last_event_id is not None else after or 0
-    if job.status in ENDED and seen >= job.last_seq:
+    if job.status in ENDED and (seen >= job.last_seq or job.events_removed_at is not None):
         return Response(status_code=204)  # tells a browser's EventSource not to come again
     return StreamingResponse(
         stream(app.feed, job_id, seen, lambda: _still_welcome(request)),

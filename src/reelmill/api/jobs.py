@@ -16,10 +16,14 @@ from reelmill.api.errors import described
 from reelmill.api.videos import Cursor, Limit
 from reelmill.errors import (
     CursorInvalid,
+    JobsQuotaReached,
     NotFound,
     NotReady,
     ParamsInvalid,
+    PipelineOff,
     PipelineUnknown,
+    ResultsGone,
+    SourceGone,
     TextDoesNotFit,
     TooManySteps,
     TransitionRefused,
@@ -51,6 +55,7 @@ from reelmill.wiring import App
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Guarded)
 pipelines = APIRouter(prefix="/api/v1/pipelines", tags=["pipelines"], route_class=Guarded)
 
+NOT_LET_IN = (PipelineOff, JobsQuotaReached)
 ZIP64_FROM = 1 << 31  #: bytes; a member of this size gets 64-bit sizes
 
 
@@ -77,7 +82,17 @@ def list_pipelines(app: Platform) -> PipelineList:
     status_code=201,
     responses={200: {"model": PlanReply, "description": "With `dry_run=true`: the plan; nothing was created."}},
 )
-@needs("jobs:write", NotFound, PipelineUnknown, ParamsInvalid, TextDoesNotFit, TooManySteps, UploadNeeded)
+@needs(
+    "jobs:write",
+    NotFound,
+    PipelineUnknown,
+    ParamsInvalid,
+    TextDoesNotFit,
+    TooManySteps,
+    UploadNeeded,
+    SourceGone,
+    *NOT_LET_IN,
+)
 def create_job(
     response: Response,
     app: Platform,
@@ -88,9 +103,9 @@ def create_job(
     """Run a pipeline on an uploaded video."""
     video_id = known_form("video")(wanted.video_id)
     if dry_run:
-        chosen = app.service.pipeline(wanted.pipeline)
+        chosen = app.planner.pipeline(wanted.pipeline)
         # Checked once: what is left open, as a seed, is settled then, and the plan tells what was settled.
-        params = app.service.checked(chosen, wanted.params).model_dump(mode="json")
+        params = app.planner.checked(chosen, wanted.params).model_dump(mode="json")
         plan = app.service.preview(who, video_id, wanted.pipeline, params)
         response.status_code = 200
         return PlanReply(
@@ -155,10 +170,12 @@ def get_job_status(app: Platform, who: Who, job_id: JobId) -> JobStatus:
 
 
 @router.get("/{job_id}/artifacts")
-@needs("jobs:read", NotFound)
+@needs("jobs:read", NotFound, ResultsGone)
 def list_artifacts(app: Platform, who: Who, job_id: JobId) -> ArtifactList:
     """List every file that the job has made so far; they have URLs once it is completed, or only stores them."""
     job = app.store.job(job_id, who.tenant)
+    if job.outputs_removed_at is not None:
+        raise ResultsGone(f"The job's files were removed at {job.outputs_removed_at.isoformat()}.")
     done = has_results(job)
     return ArtifactList(
         items=[
@@ -175,7 +192,7 @@ def list_artifacts(app: Platform, who: Who, job_id: JobId) -> ArtifactList:
         307: {"description": "One result: its signed URL is in Location."},
     },
 )
-@needs("jobs:read", NotFound, NotReady)
+@needs("jobs:read", NotFound, NotReady, ResultsGone)
 def download(
     app: Platform,
     who: Who,
@@ -220,7 +237,18 @@ def set_priority(app: Platform, who: Who, job_id: JobId, wanted: PriorityRequest
 
 
 @router.post("/{job_id}/retry")
-@needs("jobs:write", NotFound, TransitionRefused, UploadNeeded, ParamsInvalid, TextDoesNotFit, TooManySteps)
+@needs(
+    "jobs:write",
+    NotFound,
+    TransitionRefused,
+    UploadNeeded,
+    SourceGone,
+    ResultsGone,
+    ParamsInvalid,
+    TextDoesNotFit,
+    TooManySteps,
+    *NOT_LET_IN,
+)
 def retry_job(request: Request, app: Platform, who: Who, job_id: JobId) -> JobStatus:
     """Run a failed or cancelled job again, from its first missing step."""
     status = status_of(app, app.service.retry(who, job_id))
@@ -252,6 +280,7 @@ def status_of(app: App, job: Job) -> JobStatus:
         queued_at=job.queued_at,
         started_at=job.started_at,
         completed_at=job.completed_at,
+        results_removed_at=job.outputs_removed_at,
     )
 
 
@@ -293,7 +322,7 @@ def _step(step: Step, attempts: Sequence[Attempt]) -> StepReply:
 
 
 def _attempt(attempt: Attempt) -> AttemptReply:
-    same = "attempt run worker_id engine_task_id started_at ended_at outcome command stderr"
+    same = "attempt run worker_id engine_task_id started_at ended_at outcome command stderr versions"
     return AttemptReply(
         **{name: getattr(attempt, name) for name in same.split()},
         error=described(attempt.error_code, attempt.error_detail),

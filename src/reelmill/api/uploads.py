@@ -8,13 +8,17 @@ from fastapi import APIRouter, Request
 from reelmill.api import idempotency
 from reelmill.api.access import Guarded, Platform, VideoId, Who, known_form, needs
 from reelmill.errors import (
+    DiskFull,
+    JobsQuotaReached,
     MediaRejected,
     NotAVideo,
     NotFound,
     ObjectMissing,
     ParamsInvalid,
+    PipelineOff,
     PipelineUnknown,
     StorageDenied,
+    StorageQuotaReached,
     StorageUnavailable,
     TextDoesNotFit,
     TooManySteps,
@@ -56,11 +60,25 @@ UNVERIFIED = (
     StorageUnavailable,
 )
 
+#: why a file isn't waited for
+INITIATING = (
+    NotFound,
+    TransitionRefused,
+    ParamsInvalid,
+    PipelineUnknown,
+    PipelineOff,
+    JobsQuotaReached,
+    StorageQuotaReached,
+    DiskFull,
+    StorageDenied,
+    StorageUnavailable,
+)
+
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], route_class=Guarded)
 
 
 @router.post("/initiate", status_code=201)
-@needs("upload", NotFound, TransitionRefused, ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
+@needs("upload", *INITIATING)
 def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateRequest) -> InitiateReply:
     """Announce a file and get the signed request that sends it; with `pipeline`, its job is made too and waits."""
     if (video_id := idempotency.remembered(request)) is not None:

@@ -12,9 +12,11 @@ from reelmill.api.access import Guarded, Platform, VideoId, Who, known_form, nee
 from reelmill.errors import (
     CursorInvalid,
     NotFound,
+    NotOffered,
     ParamsInvalid,
     PipelineUnknown,
     RequestInvalid,
+    SourceGone,
     TooManySteps,
     UploadNeeded,
 )
@@ -22,6 +24,7 @@ from reelmill.jobs.model import Json, Video
 from reelmill.schemas import (
     AnalyzeDurationReply,
     AnalyzeDurationRequest,
+    DeletedVideo,
     ProcessingName,
     Segment,
     UploadStatusName,
@@ -29,6 +32,7 @@ from reelmill.schemas import (
     VideoReply,
     VideoTechnical,
 )
+from reelmill.wiring import offered
 
 router = APIRouter(prefix="/api/v1/videos", tags=["videos"], route_class=Guarded)
 
@@ -38,7 +42,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Most items of the page."
 
 
 @router.post("/analyze-duration")
-@needs("jobs:read", NotFound, UploadNeeded, ParamsInvalid, TooManySteps, PipelineUnknown)
+@needs("jobs:read", NotFound, UploadNeeded, SourceGone, ParamsInvalid, TooManySteps, PipelineUnknown)
 def analyze_duration(app: Platform, who: Who, wanted: AnalyzeDurationRequest) -> AnalyzeDurationReply:
     """Get an uploaded video's duration and the exact cut list that a job would make."""
     video_id = known_form("video")(wanted.video_id)
@@ -83,6 +87,25 @@ def get_video(app: Platform, who: Who, video_id: VideoId) -> VideoReply:
     return shown(app.store.video(video_id, who.tenant))
 
 
+@router.delete("/{video_id}")
+@needs("jobs:write", NotFound, NotOffered)
+def delete_video(app: Platform, who: Who, video_id: VideoId) -> DeletedVideo:
+    """Delete a video with its jobs and results: hidden at once, and for a while POST …/restore brings it back.
+
+    Jobs in flight are cancelled. Later its files and rows are removed for good.
+    """
+    gone = offered(app.removal).delete(who, video_id)
+    assert gone.deleted_at is not None and gone.purge_after is not None, "it was deleted just now"
+    return DeletedVideo(video_id=video_id, deleted_at=gone.deleted_at, restore_until=gone.purge_after)
+
+
+@router.post("/{video_id}/restore")
+@needs("jobs:write", NotFound, NotOffered)
+def restore_video(app: Platform, who: Who, video_id: VideoId) -> VideoReply:
+    """Bring a deleted video back, with its jobs and results. Jobs that deleting cancelled stay cancelled."""
+    return shown(offered(app.removal).restore(who, video_id))
+
+
 def shown(video: Video) -> VideoReply:
     """Return a video as the API shows it."""
     picture: Json = (video.source or {}).get("video") or {}
@@ -105,6 +128,7 @@ def shown(video: Video) -> VideoReply:
         user_id=video.user_id,
         created_at=video.created_at,
         uploaded_at=video.uploaded_at,
+        source_removed_at=video.source_removed_at,
     )
 
 

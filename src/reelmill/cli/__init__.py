@@ -10,7 +10,24 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reelmill.cli import audit, clip, cluster, database, demo, doctor, jobs, keys, pipelines, serve, upload, worker
+from reelmill.cli import (
+    admin,
+    audit,
+    backup,
+    clip,
+    cluster,
+    database,
+    demo,
+    doctor,
+    imports,
+    jobs,
+    keys,
+    pipelines,
+    serve,
+    tenants,
+    upload,
+    worker,
+)
 from reelmill.cli.output import CODES, Code, code_of, print_error
 from reelmill.errors import InternalError, ReelmillError, Refused
 
@@ -33,6 +50,13 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="database")
 app.command()(audit.audit)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command("import-jobs")(imports.import_jobs)
+app.add_typer(admin.app, name="admin")
+app.add_typer(admin.videos, name="videos")
+app.add_typer(tenants.app, name="tenants")
+app.command("dead-letters")(admin.dead_letters)
 app.command()(pipelines.pipelines)
 app.command()(pipelines.version)
 

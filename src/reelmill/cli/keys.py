@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reelmill.jobs.model import ApiKey
-    from reelmill.jobs.ports import AccessStore
+    from reelmill.jobs.ports import AccessStore, Rules
 
 app = typer.Typer(help="Make, list, rotate and revoke API keys.", no_args_is_help=True)
 
@@ -141,6 +141,15 @@ def access(data: Path | None) -> Iterator[AccessStore]:
     logs.configure("warning", settings.log_format)
     with wiring.open_access(settings) as keys:
         yield keys
+
+
+@contextmanager
+def rules(data: Path | None) -> Iterator[Rules]:
+    """Open the switches and limits of the configured database. Raises NotOffered."""
+    from reelmill import wiring
+
+    with access(data) as keys:
+        yield wiring.offered(wiring.rules_of(keys))
 
 
 def told(key: ApiKey) -> dict[str, Any]:

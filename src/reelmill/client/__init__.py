@@ -31,14 +31,22 @@ from reelmill.errors import InternalError, NotReady, ServiceProblem
 from reelmill.schemas import (
     ArtifactList,
     ArtifactReply,
+    DeadLetter,
+    DeadLetterPage,
+    DeletedVideo,
     InitiateReply,
     JobCreatedResponse,
     JobPage,
     JobReply,
     JobStatus,
     PlanReply,
+    RecheckReply,
+    RecheckRequest,
+    ReprocessReply,
+    ReprocessRequest,
     Upload,
     UploadReply,
+    UsageReply,
     VideoReply,
     WorkerList,
     WorkerReply,
@@ -166,6 +174,14 @@ class Client:
     def video(self, video_id: str) -> VideoReply:
         return self._wire.call(VideoReply, "GET", f"/videos/{video_id}")
 
+    def delete_video(self, video_id: str) -> DeletedVideo:
+        """Delete a video with its jobs and results; the reply says until when it can be restored. Raises NotFound."""
+        return self._wire.call(DeletedVideo, "DELETE", f"/videos/{video_id}")
+
+    def restore_video(self, video_id: str) -> VideoReply:
+        """Bring a deleted video back. Raises NotFound when it is too late."""
+        return self._wire.call(VideoReply, "POST", f"/videos/{video_id}/restore")
+
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
     def create_job(self, video_id: str, pipeline: str, params: Mapping[str, Any]) -> JobStatus:
@@ -207,7 +223,7 @@ class Client:
         return self._wire.call(JobStatus, "POST", f"/jobs/{job_id}/retry")
 
     def artifacts(self, job_id: str) -> list[ArtifactReply]:
-        """Return every file that the job has made; with signed URLs once it is completed."""
+        """Return every file that the job has made; with signed URLs once it is completed. Raises ResultsGone."""
         return self._wire.call(ArtifactList, "GET", f"/jobs/{job_id}/artifacts").items
 
     def wait(
@@ -285,6 +301,34 @@ class Client:
     def drain_worker(self, worker_id: str) -> WorkerReply:
         """Tell a worker to claim nothing more. Raises NotFound."""
         return self._wire.call(WorkerReply, "POST", f"/admin/workers/{quote(worker_id, safe='')}/drain")
+
+    # ── operations ────────────────────────────────────────────────────────────────────────────
+
+    def reprocess(self, **wanted: Any) -> ReprocessReply:
+        """Retry the jobs that a filter finds; `wanted` has the fields of `schemas.ReprocessRequest`."""
+        body = ReprocessRequest(**wanted).model_dump(mode="json", exclude_none=True)
+        return self._wire.call(ReprocessReply, "POST", "/admin/jobs/reprocess", json=body, timeout=LONG_S)
+
+    def recheck_uploads(self, **wanted: Any) -> RecheckReply:
+        """Complete stuck uploads whose file is there; `wanted` has the fields of `schemas.RecheckRequest`."""
+        body = RecheckRequest(**wanted).model_dump(mode="json", exclude_none=True)
+        return self._wire.call(RecheckReply, "POST", "/admin/jobs/recheck-uploads", json=body, timeout=LONG_S)
+
+    def dead_letters(
+        self, *, code: str | None = None, pipeline: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> DeadLetterPage:
+        """Return one page of jobs that failed for good, newest first."""
+        query = {"code": code, "pipeline": pipeline, "limit": limit, "cursor": cursor}
+        asked = {name: value for name, value in query.items() if value is not None}
+        return self._wire.call(DeadLetterPage, "GET", "/admin/dead-letters", params=asked)
+
+    def dead_letter(self, job_id: str) -> DeadLetter:
+        """Return a job that failed for good, with what failed in it. Raises NotFound, also when it didn't."""
+        return self._wire.call(DeadLetter, "GET", f"/admin/dead-letters/{job_id}")
+
+    def usage(self) -> UsageReply:
+        """Return what the key's tenant stores and runs, and what it may."""
+        return self._wire.call(UsageReply, "GET", "/usage")
 
     # ── results ───────────────────────────────────────────────────────────────────────────────
 

@@ -80,6 +80,7 @@ class UploadStatus(StrEnum):
     REJECTED = "rejected"  #: not_a_video, media_rejected: this id can't be uploaded to again
     EXPIRED = "expired"  #: not completed in time; it may still be
     ABORTED = "aborted"  #: by its user
+    GONE = "gone"  #: it was uploaded; its time is over and the source was removed
 
 
 TRANSITIONS: Final[dict[tuple[Status, Event], Status]] = {

@@ -1,4 +1,4 @@
-"""Locks of this process."""
+"""Locks by name, within one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class KeyedLock:
-    """One lock for each key in use: completes of the same video wait for each other, others don't."""
+    """One lock for each key in use: those of the same key wait for each other, others don't."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

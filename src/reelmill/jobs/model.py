@@ -40,6 +40,9 @@ class Video:
     upload_expires_at: datetime
     part_size: int | None = None  #: bytes of each part but the last, of an upload in parts
     multipart_id: str | None = None  #: the storage's own id of the upload in parts that is under way
+    deleted_at: datetime | None = None  #: by its user, with its jobs; hidden since then
+    purge_after: datetime | None = None  #: until then a deleted video can be restored
+    source_removed_at: datetime | None = None  #: when the object of a source that is gone was removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,9 @@ class Job:
     queued_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None  #: when it ended, however it ended
+    deleted_at: datetime | None = None  #: with its video
+    outputs_removed_at: datetime | None = None  #: since then its files are gone
+    events_removed_at: datetime | None = None  #: since then its events are gone
 
     @property
     def storing(self) -> bool:
@@ -155,6 +161,7 @@ class Attempt:
     error_detail: str | None
     command: str | None  #: the exact command, signatures removed
     stderr: str | None  #: its tail
+    versions: Json | None = None  #: of reelmill and ffmpeg on the worker; None of one that never came back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,6 +387,35 @@ class Figures:
     spool: Waiting = field(default_factory=Waiting)  #: files that wait for the object store
     spool_bytes: int = 0
     workers: Mapping[str, int] = field(default_factory=dict)  #: by `alive`, `draining`, `gone`
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A pipeline that is switched off: new jobs of it are refused with the reason."""
+
+    pipeline: str
+    tenant: str | None  #: None: for all
+    reason: str
+    actor: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """What one tenant may use; None: as the settings say, 0: without a limit."""
+
+    tenant: str
+    quota_bytes: int | None = None  #: of sources and outputs in storage
+    quota_jobs: int | None = None  #: in flight: waiting for an upload, queued or running
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one tenant uses."""
+
+    source_bytes: int  #: uploaded, and announced by uploads that are still open
+    output_bytes: int
+    jobs_in_flight: int
 
 
 T = TypeVar("T")

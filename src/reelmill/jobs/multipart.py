@@ -88,6 +88,14 @@ class Parts:
                 self.store.set_multipart(video.id, was=video.multipart_id, to=None)
             return []
 
+    def whole(self, video: Video) -> bool:
+        """Tell whether everything has arrived; nothing is joined. Raises StorageProblem."""
+        try:
+            self.objects.head(video.key)
+        except ObjectMissing:
+            return video.part_size is not None and len(self.arrived(video)) == part_count(video)
+        return True
+
     def joined(self, video: Video) -> ObjectInfo:
         """Return the object, its parts joined if that wasn't done. Raises UploadMissing with `missing_parts`."""
         try:

@@ -39,7 +39,10 @@ from reelmill.jobs.model import (
     StepResult,
     StepSpec,
     StoredPart,
+    Switch,
+    TenantLimits,
     UploadLimits,
+    Usage,
     Video,
     Worker,
 )
@@ -111,6 +114,25 @@ class Outcome:
     command: str | None = None
     stderr: str | None = None
     cpu_s: float = 0.0  #: processor seconds that the attempt used; charged to the tenant
+    versions: Json | None = None  #: of reelmill and ffmpeg on the worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedJob:
+    """An ended job of an older system. Its video has no source here."""
+
+    id: str
+    tenant: str
+    user_id: str
+    filename: str
+    pipeline: str
+    status: Status  #: completed, failed or cancelled
+    error_detail: str | None
+    entry: Json  #: all that the older system told of it; becomes the parameters
+    created_at: datetime  #: by the older system's clock
+    completed_at: datetime
+    artifacts: tuple[NewArtifact, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +182,8 @@ class JobStore(Protocol):
     def add_job(self, job: NewJob, opening: Opening) -> Job:
         """Insert a queued job with its first stage's ready steps; it becomes the video's driver (`processing`).
 
-        Raises UploadNeeded when the video isn't uploaded, NotFound when it isn't the tenant's.
+        Raises UploadNeeded when the video isn't uploaded, SourceGone when its source was removed, NotFound when it
+        isn't the tenant's.
         """
         ...
 
@@ -217,7 +240,8 @@ class JobStore(Protocol):
         FINISH needs that no step of the present stage is open, and no artifact in a spool.
         FAIL and CANCEL cancel the running steps.
         RETRY raises `run`, clears the error, sets failed and cancelled steps ready with tries and crashes 0.
-        Raises TransitionRefused when the job moved between two tries, UploadNeeded for RETRY without an upload.
+        Raises TransitionRefused when the job moved between two tries, UploadNeeded for RETRY without an upload,
+        SourceGone or ResultsGone for RETRY after the source or what the job had made was removed.
         """
         ...
 
@@ -357,7 +381,7 @@ class JobStore(Protocol):
         ...
 
     def forget(self, tenant: str, video_id: str) -> None:
-        """Remove a video of the tenant with its jobs and all that hangs on them: rows that were only a trial."""
+        """Remove a video's row with its jobs and all that hangs on them. Its files must be gone already."""
         ...
 
     # reading
@@ -366,14 +390,15 @@ class JobStore(Protocol):
         ...
 
     def video(self, video_id: str, tenant: str | None = None) -> Video:
-        """Raises NotFound; also when another tenant owns it."""
+        """Raises NotFound; with a tenant, also when another owns it or it was deleted."""
         ...
 
     def video_at(self, key: str, tenant: str) -> Video:
-        """Return the video whose source lies under this key. Raises NotFound; also when another tenant owns it."""
+        """Return the video whose source lies under this key. Raises NotFound, as `video` does."""
+        ...
 
     def job(self, job_id: str, tenant: str | None = None) -> Job:
-        """Raises NotFound; also when another tenant owns it."""
+        """Raises NotFound; with a tenant, also when another owns it or it was deleted with its video."""
         ...
 
     def video_and_job(self, video_id: str) -> tuple[Video, Job | None]:
@@ -387,10 +412,11 @@ class JobStore(Protocol):
         processing_status: str | None = None,
         upload_status: str | None = None,
         labels: Mapping[str, str] | None = None,
+        older_than_s: float | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Video]:
-        """Newest first. Raises CursorInvalid."""
+        """Newest first, without deleted ones. older_than_s: made so long ago. Raises CursorInvalid."""
         ...
 
     def jobs(
@@ -400,10 +426,14 @@ class JobStore(Protocol):
         status: Status | None = None,
         pipeline: str | None = None,
         video_id: str | None = None,
+        error_code: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Job]:
-        """Newest first. Raises CursorInvalid."""
+        """Newest first, without deleted ones. labels: of the job's video. Raises CursorInvalid."""
         ...
 
     def steps(self, job_id: str, stage: str | None = None) -> list[Step]:
@@ -495,6 +525,99 @@ class AccessStore(Protocol):
         ...
 
     def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
+
+
+class Keeping(Protocol):
+    """What a store may offer beside `JobStore`: deleting with undo, keeping for a limited time, sums, imports."""
+
+    def usage(self, tenant: str) -> Usage:
+        """Sum up what a tenant stores and how many jobs it has in flight. Deleted videos take room until the purge."""
+        ...
+
+    def in_flight(self, tenant: str) -> int:
+        """Count a tenant's jobs that wait for an upload, are queued or running: a cheap read."""
+        ...
+
+    def delete_video(self, video_id: str, tenant: str, *, undo_s: float) -> Video:
+        """Hide a video with all its jobs, cancelling those in flight, in one write; it may be restored for `undo_s`.
+
+        Raises NotFound; also when it is deleted already.
+        """
+        ...
+
+    def restore_video(self, video_id: str, tenant: str) -> Video:
+        """Show a deleted video and its jobs again; one that isn't deleted stays as it is. Raises NotFound: too late."""
+        ...
+
+    def doomed_videos(self, limit: int = 100) -> list[Video]:
+        """Return deleted videos that can't be restored any more and that no step works on: remove their files."""
+        ...
+
+    def jobs_of(self, video_id: str) -> list[Job]:
+        """Return all jobs of a video, deleted ones too."""
+        ...
+
+    def expire_sources(self, older_than_s: float, limit: int = 100) -> list[Video]:
+        """Set uploads `gone` that were made so long ago and have no job in flight; return them: remove the objects."""
+        ...
+
+    def left_sources(self, limit: int = 100) -> list[Video]:
+        """Return videos that are `gone` and whose object isn't known to be removed."""
+        ...
+
+    def source_removed(self, video_id: str) -> None:
+        """Note that the object of a source that is `gone` was removed. Repeatable."""
+        ...
+
+    def expire_outputs(self, older_than_s: float, limit: int = 100) -> list[Job]:
+        """Drop the artifact rows of jobs that ended so long ago, and note it on the jobs, in one write each.
+
+        No row names their files from then on, and the jobs are `unswept` again: the sweep removes the files.
+        """
+        ...
+
+    def import_job(self, job: ImportedJob) -> bool:
+        """Insert an ended job with a video that is `gone` and one step that is done; False: there is one of its id.
+
+        Artifacts whose key another row names are left out.
+        """
+        ...
+
+    def expire_events(self, older_than_s: float, limit: int = 100) -> int:
+        """Drop the events of jobs that ended so long ago; return how many jobs that were."""
+        ...
+
+
+class Rules(Protocol):
+    """What a store may offer beside `AccessStore`: switches of pipelines, limits of tenants, a shorter audit log."""
+
+    def expire_audit(self, older_than_s: float, limit: int = 1000) -> int:
+        """Drop entries of the audit log that are older; return how many, `limit` at most."""
+        ...
+
+    def switch_off(self, pipeline: str, tenant: str | None, reason: str, by: Caller = OPERATOR) -> Switch:
+        """Refuse new jobs of a pipeline, of one tenant or (None) of all; again: with another reason."""
+        ...
+
+    def switch_on(self, pipeline: str, tenant: str | None, by: Caller = OPERATOR) -> None:
+        """Take new jobs again. Repeatable."""
+        ...
+
+    def switches(self, tenant: str | None = None) -> list[Switch]:
+        """Return the pipelines that are off for this tenant, those that are off for all too; None: every one."""
+        ...
+
+    def set_limits(self, limits: TenantLimits, by: Caller = OPERATOR) -> TenantLimits:
+        """Store what a tenant may use, in place of what was set before."""
+        ...
+
+    def limits(self, tenant: str) -> TenantLimits:
+        """Return what was set for a tenant; nothing but None when nothing was."""
+        ...
+
+    def all_limits(self) -> list[TenantLimits]:
+        """Return the tenants for which something was set, by name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -621,6 +744,10 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens when there is none."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Return how many more bytes fit; None when the store has no end that it knows of."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:

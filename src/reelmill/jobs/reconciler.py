@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from reelmill.errors import BodyMismatch, DatabaseUnavailable, ObjectMissing, StorageProblem
+from reelmill.errors import BodyMismatch, DatabaseUnavailable, NotFound, ObjectMissing, StorageProblem
 from reelmill.jobs.files import LONGEST_REST_S, Files, once
 from reelmill.jobs.keys import job_of, run_of
 from reelmill.jobs.lifecycle import CLAIMABLE, ENDED
@@ -99,7 +99,13 @@ class Reconciler:
                     told.error("spooled file is lost; its step runs again", detail=str(problem))
                 spool.delete(artifact.key)
                 return
-        job = self.store.moved(artifact)
+        try:
+            job = self.store.moved(artifact)
+        except NotFound:
+            job = None  # its video was purged meanwhile
+        if job is None and artifact.key not in {one.key for one in self.store.artifacts(artifact.job_id)}:
+            self.files.delete(artifact.key)  # removed by what it was kept for no longer; stored again just now
+            return
         told.info("output moved from the spool to storage", seconds=round(time.monotonic() - began, 3))
         if job is not None and job.status in CLAIMABLE and not job.spooled:
             self.advance(job)

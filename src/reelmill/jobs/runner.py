@@ -129,10 +129,16 @@ class Runner:
         policy: WorkPolicy,
         scratch: Path,
         metered: Callable[[], AbstractContextManager[Callable[[], float]]],
+        versions: Mapping[str, str] | None = None,
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """`metered` counts the processor seconds of the child processes that a step starts."""
+        """Set up, without starting.
+
+        metered: counts the processor seconds of the child processes that a step starts.
+        versions: of reelmill and its tools; noted with each attempt.
+        """
         self._metered = metered
+        self._versions = versions
         self.store = store
         self.files = files
         self.gate = gate
@@ -379,7 +385,7 @@ class Runner:
         deadline = time.monotonic() + self.policy.lease_s
         while True:
             try:
-                return self.store.close(claim, outcome)
+                return self.store.close(claim, replace(outcome, versions=self._versions))
             except StaleAttempt:
                 self.observer.count("stale_writes")
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")

@@ -6,55 +6,41 @@ import hashlib
 import re
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from reelmill.errors import (
-    DatabaseUnavailable,
     InternalError,
     MediaRejected,
     NotFound,
     NotReady,
     ObjectMissing,
     ParamsInvalid,
-    PipelineUnknown,
     ReelmillError,
     RequestInvalid,
-    TooManySteps,
+    ResultsGone,
+    SourceGone,
     TransitionRefused,
     UploadMismatch,
     UploadNeeded,
     UploadProblem,
 )
+from reelmill.jobs.admission import Admission
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.files import Files
 from reelmill.jobs.keys import may_be_source, source_key
-from reelmill.jobs.lifecycle import CLAIMABLE, UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus
+from reelmill.jobs.lifecycle import UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus, sources
 from reelmill.jobs.locks import KeyedLock
-from reelmill.jobs.model import (
-    Artifact,
-    Job,
-    Json,
-    Located,
-    ObjectInfo,
-    SignedRequest,
-    Step,
-    StepSpec,
-    StoredPart,
-    Video,
-)
+from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
-from reelmill.jobs.params import invalid_params
+from reelmill.jobs.planning import Planner
 from reelmill.jobs.ports import (
     UNOBSERVED,
-    Dispatcher,
     Failure,
     JobStore,
     NewJob,
@@ -75,7 +61,6 @@ NAME_RULE = "filename must have 1 to 255 characters, none of them a slash or a c
 class Policy:
     """The limits and lives that the service keeps to; seconds and bytes."""
 
-    max_steps: int = 2000
     upload_ttl_s: float = 86_400.0
     put_ttl_s: int = 900
     get_ttl_s: int = 3600
@@ -111,18 +96,18 @@ class Service:
         *,
         store: JobStore,
         files: Files,
-        pipelines: Mapping[str, Pipeline],
-        dispatcher: Dispatcher,
+        planner: Planner,
         probe: Callable[[Located], Json],
+        admission: Admission,
         policy: Policy,
         observer: Observer = UNOBSERVED,
     ) -> None:
         self.store = store
         self.files = files
         self.objects = objects = files.objects
-        self.pipelines = pipelines
-        self.dispatcher = dispatcher
+        self.planner = planner
         self.probe = probe
+        self.admission = admission
         self.policy = policy
         self.observer = observer
         self.on_cancel: Callable[[], None] = lambda: None  #: called after a cancel, for workers of this process
@@ -149,7 +134,7 @@ class Service:
 
         filename: 1–255 characters that are no path; shown, never used. size_bytes: 1 … max_upload_bytes.
         sha256: hex; binds the PUT, and is compared at complete. multipart: send it by `sign_parts` instead, in parts
-        of `part_size` bytes. Raises RequestInvalid, ParamsInvalid.
+        of `part_size` bytes. Raises RequestInvalid, ParamsInvalid, and what `Admission` refuses with.
         """
         if not NAME.fullmatch(filename) or filename in {".", ".."}:
             raise RequestInvalid(NAME_RULE, errors=[{"field": "filename", "message": NAME_RULE}])
@@ -177,8 +162,9 @@ class Service:
         )
         job = None
         if pipeline is not None:
-            chosen = self.pipeline(pipeline)
-            job = self._new_job(caller, video_id, chosen, self.checked(chosen, params or {}))
+            chosen = self.planner.pipeline(pipeline)
+            job = self._new_job(caller, video_id, chosen, self.planner.checked(chosen, params or {}))
+        self.admission.upload(caller.tenant, size_bytes, pipeline)
         # First: what the object store won't sign leaves no video behind. Parts begin when the first is signed.
         upload = self._sign_put(video) if parts is None else None
         made, waiting = self.store.add_video(video, job)
@@ -288,7 +274,7 @@ class Service:
     def _own(self, caller: Caller, video_id: str) -> tuple[Video, Job | None]:
         """Return a video and its driver. Raises NotFound, the same for another tenant's as for an unknown one."""
         video, job = self.store.video_and_job(video_id)
-        if video.tenant != caller.tenant:
+        if video.tenant != caller.tenant or video.deleted_at is not None:
             raise NotFound(f"There is no video {video_id}.")
         return video, job
 
@@ -311,7 +297,7 @@ class Service:
         then: Opening | Failure | None = None
         if job is not None:
             try:
-                then = self._opening(job, source)
+                then = self.planner.opening(job, source)
             except ParamsInvalid as invalid:
                 refused, then = invalid, Failure(invalid.code, invalid.detail)
         try:
@@ -328,7 +314,7 @@ class Service:
                 tell_end(self.observer, queued)
             raise refused
         if isinstance(then, Opening) and queued is not None:
-            self._begin(queued, then)
+            self.planner.begin(queued, then)
         now_video, now_job = self.store.video_and_job(video.id)
         message = "Upload verified, job queued" if queued is not None else "Upload verified"
         return Completed(video=now_video, job=queued or now_job, already=False, message=message)
@@ -351,13 +337,14 @@ class Service:
         Taken is what lies below the caller's `{tenant}/original/`; a file that isn't a video stays as it is.
         Idempotent like `complete`, and raises the same; NotFound for every other key, PipelineUnknown.
         """
-        chosen = self.pipeline(pipeline)
-        job = self._new_job(caller, str(uuid.uuid4()), chosen, self.checked(chosen, params))
+        chosen = self.planner.pipeline(pipeline)
+        job = self._new_job(caller, str(uuid.uuid4()), chosen, self.planner.checked(chosen, params))
         with self._completing(key):
             try:
                 known = self.store.video_at(key, caller.tenant)
             except NotFound:
                 video, there = self._found(caller, key, job.video_id, labels)
+                self.admission.job(caller.tenant, pipeline)
                 with self._verifying(video, job):
                     source = self._verified(video, there)
                 try:
@@ -392,38 +379,31 @@ class Service:
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
-    def pipeline(self, name: str) -> Pipeline:
-        """Raises PipelineUnknown."""
-        if name not in self.pipelines:
-            raise PipelineUnknown(f"There is no pipeline {name!r}; there are: {', '.join(sorted(self.pipelines))}.")
-        return self.pipelines[name]
-
-    def checked(self, pipeline: Pipeline, params: Json) -> BaseModel:
-        """Return validated parameters. Raises ParamsInvalid, with each field's fault in `errors`."""
-        try:
-            return pipeline.Params.model_validate(params)
-        except ValidationError as error:
-            raise invalid_params(error, params) from error
-
     def preview(self, caller: Caller, video_id: str, pipeline: str, params: Json) -> Json:
-        """Return what a job would make, from the code that plans it. Raises UploadNeeded, ParamsInvalid."""
+        """Return what a job would make, from the code that plans it. Raises UploadNeeded, SourceGone, ParamsInvalid."""
         video = self.store.video(video_id, caller.tenant)
-        chosen = self.pipeline(pipeline)
-        checked = self.checked(chosen, params)
-        preview = self._previewed(chosen, checked, video.source)
+        if video.upload_status is UploadStatus.GONE:
+            raise SourceGone
+        chosen = self.planner.pipeline(pipeline)
+        checked = self.planner.checked(chosen, params)
+        preview = self.planner.previewed(chosen, checked, video.source)
         # What would refuse the job refuses its preview too: a text that doesn't fit, for one.
-        self._first_stage(chosen, checked, video.source or {}, caller.tenant)
+        self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
         return preview
 
     def create_job(self, caller: Caller, video_id: str, pipeline: str, params: Json, *, priority: int = 0) -> Job:
-        """Queue a job on an uploaded video. Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded."""
+        """Queue a job on an uploaded video.
+
+        Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded, SourceGone, PipelineOff, JobsQuotaReached.
+        """
         video = self.store.video(video_id, caller.tenant)
-        chosen = self.pipeline(pipeline)
-        checked = self.checked(chosen, params)
-        self._previewed(chosen, checked, video.source)
-        opening = self._first_stage(chosen, checked, video.source or {}, caller.tenant)
+        chosen = self.planner.pipeline(pipeline)
+        checked = self.planner.checked(chosen, params)
+        self.planner.previewed(chosen, checked, video.source)
+        opening = self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
+        self.admission.job(caller.tenant, pipeline)
         job = self.store.add_job(self._new_job(caller, video_id, chosen, checked, priority), opening)
-        self._begin(job, opening)
+        self.planner.begin(job, opening)
         return self.store.job(job.id)
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
@@ -442,56 +422,25 @@ class Service:
         return self.store.set_priority(job_id, priority, caller.tenant)
 
     def retry(self, caller: Caller, job_id: str) -> Job:
-        """Run a failed or cancelled job again from its first missing step. Raises UploadNeeded, TransitionRefused."""
+        """Run a failed or cancelled job again from its first missing step.
+
+        Raises UploadNeeded, SourceGone, ResultsGone, TransitionRefused, PipelineOff, JobsQuotaReached.
+        """
         job = self.store.job(job_id, caller.tenant)
+        if job.status in sources(Event.RETRY):  # any other has its own answer
+            self.admission.job(caller.tenant, job.pipeline)
         opening = None
         if job.stage is None:
             video = self.store.video(job.video_id)
             if video.source is None:
                 raise UploadNeeded
-            opening = self._opening(job, video.source)
+            opening = self.planner.opening(job, video.source)
         retried = self.store.apply(job_id, Event.RETRY, run=job.run, opening=opening)
-        self._tell_queued(retried)
-        self.advance(retried)
+        self.planner.tell_queued(retried)
+        self.planner.advance(retried)
         ready = [step for step in self.store.steps(job_id) if step.status is StepStatus.READY]
-        self._ring(job_id, ready)
+        self.planner.ring(job_id, ready)
         return self.store.job(job_id)
-
-    def advance(self, job: Job) -> None:
-        """Open the next stage of a job whose present stage has no open step, or finish it. Repeatable.
-
-        A stage that can't be planned fails the job with the reason. Raises DatabaseUnavailable.
-        """
-        while job.status in CLAIMABLE and job.stage is not None:
-            names = [stage.name for stage in job.stages]
-            rest = names[names.index(job.stage) + 1 :]
-            steps = self.store.steps(job.id)
-            if any(step.status in (StepStatus.READY, StepStatus.RUNNING) for step in steps):
-                return
-            if not rest:
-                with suppress(TransitionRefused):  # somebody else finished it, or it was cancelled
-                    tell_end(self.observer, self.store.apply(job.id, Event.FINISH, run=job.run))
-                return
-            done: dict[str, list[Json]] = {name: [] for name in names}
-            for step in steps:
-                if step.status is StepStatus.DONE:
-                    done[step.stage].append(step.output or {})
-            try:
-                opening = self._plan(job, rest[0], done)
-            except DatabaseUnavailable:  # no fault of the job's: the sweeper finds it again
-                raise
-            except ReelmillError as error:
-                with suppress(TransitionRefused):
-                    failure = Failure(error.code, error.detail)
-                    tell_end(self.observer, self.store.apply(job.id, Event.FAIL, run=job.run, failure=failure))
-                return
-            opened = self.store.open_stage(job.id, run=job.run, after=job.stage, opening=opening)
-            if opened is None:
-                return
-            if opening.specs:
-                self._ring(job.id, opening.specs)
-                return
-            job = opened  # an empty stage: go on to the next
 
     # ── results ───────────────────────────────────────────────────────────────────────────────
 
@@ -503,8 +452,10 @@ class Service:
         return [url for url in urls if url is not None]
 
     def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:
-        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound."""
+        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound, ResultsGone."""
         job = self.store.job(job_id, caller.tenant)
+        if job.outputs_removed_at is not None:
+            raise ResultsGone(f"The job's files were removed at {job.outputs_removed_at.isoformat()}.")
         if not has_results(job):
             raise NotReady(f"The job is {job.status}.", status=str(job.status))
         return job, self.store.artifacts(job_id)
@@ -536,53 +487,6 @@ class Service:
             correlation_id=caller.correlation_id,
             trace_context=caller.trace_context,
         )
-
-    def _previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None) -> Json:
-        if source is None:
-            raise UploadNeeded
-        try:
-            preview = pipeline.preview(source, params)
-        except TooManySteps as many:  # a pipeline's own cap, which spares it planning them
-            raise TooManySteps(f"{many.detail} At most {self.policy.max_steps} are allowed.") from many
-        if preview["steps"] > self.policy.max_steps:
-            raise TooManySteps(
-                f"The job would have {preview['steps']} steps; at most {self.policy.max_steps} are allowed."
-            )
-        return preview
-
-    def _opening(self, job: Job, source: Json) -> Opening:
-        pipeline = self.pipeline(job.pipeline)
-        params = self.checked(pipeline, job.params)
-        self._previewed(pipeline, params, source)
-        return self._first_stage(pipeline, params, source, job.tenant)
-
-    def _first_stage(self, pipeline: Pipeline, params: BaseModel, source: Json, tenant: str) -> Opening:
-        first = pipeline.stages[0].name
-        return Opening(first, tuple(pipeline.plan(first, source, params, {}, tenant)))
-
-    def _tell_queued(self, job: Job) -> None:
-        self.observer.count("jobs_queued", pipeline=job.pipeline)
-        log.info(
-            "job queued", job_id=job.id, pipeline=job.pipeline, run=job.run, stage=job.stage, steps=job.steps_planned
-        )
-
-    def _ring(self, job_id: str, ready: Sequence[Step | StepSpec]) -> None:
-        for queue, count in Counter(step.queue for step in ready).items():
-            self.dispatcher.ring(count, job_id=job_id, queue=queue)
-
-    def _begin(self, job: Job, opening: Opening) -> None:
-        self._tell_queued(job)
-        if opening.specs:
-            self._ring(job.id, opening.specs)
-        else:
-            self.advance(job)
-
-    def _plan(self, job: Job, stage: str, done: Mapping[str, Sequence[Json]]) -> Opening:
-        pipeline = self.pipeline(job.pipeline)
-        source = self.store.video(job.video_id).source
-        assert source is not None, "a job with a stage has an uploaded video"
-        params: Any = self.checked(pipeline, job.params)
-        return Opening(stage, tuple(pipeline.plan(stage, source, params, done, job.tenant)))
 
     def _sha256(self, key: str) -> str:
         digest = hashlib.sha256()

@@ -31,6 +31,7 @@ class SweepPolicy:
     silent_s: float = 60.0  #: a worker that wasn't heard of for so long isn't counted on
     max_crashes: int = 3
     lease_s: float = 60.0  #: of steps
+    remove_s: float = 60.0  #: between two looks for what is due to be removed
     incoming_s: float = 2 * 86_400.0  #: age at which what broken uploads left is removed; more than an upload's life
 
 
@@ -47,10 +48,12 @@ class Sweeper:
         advance: Callable[[Job], None],
         drop_parts: Callable[[Video], None],
         beat: Callable[[], None],
+        remove: Callable[[], bool],
         policy: SweepPolicy,
         holder: str,
         observer: Observer = UNOBSERVED,
     ) -> None:
+        """remove: what is due, a batch; tells whether there may be more."""
         self.store = store
         self.access = access
         self.objects = objects
@@ -58,11 +61,13 @@ class Sweeper:
         self.advance = advance
         self.drop_parts = drop_parts
         self.beat = beat
+        self.remove = remove
         self.policy = policy
         self.holder = holder
         self.observer = observer
         self._purged_at = 0.0
         self._blind_until = 0.0
+        self._removed_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
@@ -116,6 +121,8 @@ class Sweeper:
             log.info("parts of an ended upload dropped", video_id=video.id)
         for job in self.store.unswept():
             self.sweep_outputs(job)
+        if time.monotonic() - self._removed_at > self.policy.remove_s and not self.remove():
+            self._removed_at = time.monotonic()
         if time.monotonic() - self._purged_at > PURGE_EVERY_S:
             self._purged_at = time.monotonic()
             self.access.purge_requests()

@@ -328,6 +328,11 @@ class FolderStore:
         self.head(key)
         return self._root.joinpath("objects", *check_key(key))
 
+    def free_bytes(self) -> int | None:
+        with storage("the disk of the folder"):
+            disk = os.statvfs(self._root)
+        return disk.f_bavail * disk.f_frsize
+
     def keys(self, prefix: str) -> Iterator[str]:
         parents = prefix.split("/")[:-1]
         if parents and not is_key("/".join(parents)):

@@ -371,6 +371,9 @@ class S3Store:
         self.head(key)
         return self._sign("GET", key, LOCATED_S, inside=True)[0]
 
+    def free_bytes(self) -> int | None:
+        return None
+
     def keys(self, prefix: str) -> Iterator[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.place.prefix + prefix

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevoked, NotFound
-from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page
+from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page, Switch, TenantLimits
 from reelmill.jobs.ports import FreshSecret, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.engine import reading, writing
 from reelmill.stores.reads import page_of
-from reelmill.stores.schema import api_keys, audit, now, requests, signed_out
+from reelmill.stores.schema import api_keys, audit, now, requests, signed_out, switches, tenant_limits
 
 ABANDONED_AFTER_S = 60.0
 
@@ -117,6 +117,54 @@ class SqlAccess:
         wanted = [column == value for column, value in given.items() if value is not None]
         return page_of(tx, audit, rows.to_audit, tenant, wanted, cursor, limit)
 
+    @writing
+    def expire_audit(self, tx: Connection, older_than_s: float, limit: int = 1000) -> int:
+        old = sa.select(audit.c.id).where(audit.c.created_at < now(-older_than_s)).order_by(audit.c.created_at)
+        return tx.execute(sa.delete(audit).where(audit.c.id.in_(old.limit(limit)))).rowcount
+
+    # ── switches and limits ───────────────────────────────────────────────────────────────────
+
+    @writing
+    def switch_off(
+        self, tx: Connection, pipeline: str, tenant: str | None, reason: str, by: Caller = OPERATOR
+    ) -> Switch:
+        values = {"reason": reason, "actor": by.user_id, "since": now()}
+        tx.execute(sa.delete(switches).where(_switch(pipeline, tenant)))
+        tx.execute(sa.insert(switches).values(pipeline=pipeline, tenant=tenant or "", **values))
+        told = {"reason": reason, "all_tenants": tenant is None}
+        _note(tx, by, "pipeline.off", pipeline, tenant or by.tenant, told)
+        return _to_switch(tx.execute(sa.select(switches).where(_switch(pipeline, tenant))).mappings().one())
+
+    @writing
+    def switch_on(self, tx: Connection, pipeline: str, tenant: str | None, by: Caller = OPERATOR) -> None:
+        if tx.execute(sa.delete(switches).where(_switch(pipeline, tenant))).rowcount:
+            _note(tx, by, "pipeline.on", pipeline, tenant or by.tenant, {"all_tenants": tenant is None})
+
+    @reading
+    def switches(self, tx: Connection, tenant: str | None = None) -> list[Switch]:
+        query = sa.select(switches).order_by(switches.c.pipeline, switches.c.tenant)
+        if tenant is not None:
+            query = query.where(switches.c.tenant.in_(["", tenant]))
+        return [_to_switch(row) for row in tx.execute(query).mappings()]
+
+    @writing
+    def set_limits(self, tx: Connection, limits: TenantLimits, by: Caller = OPERATOR) -> TenantLimits:
+        told = {"quota_bytes": limits.quota_bytes, "quota_jobs": limits.quota_jobs}
+        tx.execute(sa.delete(tenant_limits).where(tenant_limits.c.tenant == limits.tenant))
+        tx.execute(sa.insert(tenant_limits).values(tenant=limits.tenant, **told))
+        _note(tx, by, "tenant.limits", limits.tenant, limits.tenant, told)
+        return limits
+
+    @reading
+    def limits(self, tx: Connection, tenant: str) -> TenantLimits:
+        row = tx.execute(sa.select(tenant_limits).where(tenant_limits.c.tenant == tenant)).mappings().one_or_none()
+        return TenantLimits(**row) if row is not None else TenantLimits(tenant)
+
+    @reading
+    def all_limits(self, tx: Connection) -> list[TenantLimits]:
+        query = sa.select(tenant_limits).order_by(tenant_limits.c.tenant)
+        return [TenantLimits(**row) for row in tx.execute(query).mappings()]
+
     # ── idempotent requests ───────────────────────────────────────────────────────────────────
 
     @writing
@@ -165,6 +213,14 @@ class SqlAccess:
 
 def _request(tenant: str, path: str, key: str) -> sa.ColumnElement[bool]:
     return sa.and_(requests.c.tenant == tenant, requests.c.path == path, requests.c.key == key)
+
+
+def _switch(pipeline: str, tenant: str | None) -> sa.ColumnElement[bool]:
+    return sa.and_(switches.c.pipeline == pipeline, switches.c.tenant == (tenant or ""))
+
+
+def _to_switch(row: rows.Row) -> Switch:
+    return Switch(row["pipeline"], row["tenant"] or None, row["reason"], row["actor"], row["since"])
 
 
 def _key(key_id: str, tenant: str | None) -> sa.ColumnElement[bool]:

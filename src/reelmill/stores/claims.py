@@ -16,7 +16,7 @@ from reelmill.jobs.lifecycle import ENDED, Event, Status, StepEvent, StepStatus,
 from reelmill.jobs.model import Claim, Job, Video
 from reelmill.jobs.ports import Outcome
 from reelmill.stores import lanes, moves, rows
-from reelmill.stores.schema import attempts, jobs, now, steps, videos
+from reelmill.stores.schema import Json, attempts, jobs, now, steps, videos
 
 SAID = {
     StepEvent.FINISH: "step.done",
@@ -240,6 +240,7 @@ _end_attempt = (
         error_detail=sa.bindparam("its_detail"),
         command=sa.bindparam("its_command"),
         stderr=sa.bindparam("its_stderr"),
+        versions=sa.bindparam("its_versions", type_=Json),
     )
 )
 
@@ -331,6 +332,7 @@ def _asked_to_end(claim: Claim, outcome: Outcome) -> dict[str, Any]:
     return {
         "its_id": claim.step.id, "its_attempt": claim.attempt, **_why(outcome), "its_command": outcome.command,
         "its_outcome": "done" if outcome.event is StepEvent.FINISH else outcome.event, "its_stderr": outcome.stderr,
+        "its_versions": dict(outcome.versions) if outcome.versions is not None else None,
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from reelmill.errors import NotFound, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import NotFound, ResultsGone, SourceGone, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
     ENDED,
     PROCESSING_OF,
@@ -315,6 +315,7 @@ def cancel_steps(tx: Connection, job: Job) -> None:
 
 
 def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None) -> Job:
+    locked(tx, job_id)  # its source may be expiring just now
     uploaded = sa.exists().where(videos.c.id == jobs.c.video_id, videos.c.upload_status == UploadStatus.UPLOADED)
     try:
         job = move(
@@ -322,7 +323,7 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
             job_id,
             Event.RETRY,
             run=run,
-            where=[uploaded],
+            where=[uploaded, jobs.c.outputs_removed_at.is_(None), jobs.c.deleted_at.is_(None)],
             values={
                 "run": jobs.c.run + 1,
                 "error_code": None,
@@ -332,16 +333,16 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
                 "started_at": None,
                 "completed_at": None,
                 "swept_at": None,
+                "events_removed_at": None,
                 "progress_pct": 0.0,
                 **(opened(opening) if opening else {}),
             },
             events_=[("job.retried", {})],
         )
     except TransitionRefused as refused:
-        # Its status alone doesn't tell: it may have ended just now, after the guarded write was refused.
-        there = tx.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id, uploaded)).one_or_none()
-        if refused.extra.get("status") in sources(Event.RETRY) and there is None:
-            raise UploadNeeded from refused
+        # Its status alone doesn't tell: another run may have ended, and nothing is missing.
+        if refused.extra.get("status") in sources(Event.RETRY) and (why := _why_not_again(tx, job_id)) is not None:
+            raise why from refused
         raise
     if opening is not None:
         insert_steps(tx, job, opening)
@@ -386,6 +387,19 @@ def retry(tx: Connection, job_id: str, run: int | None, opening: Opening | None)
     )
     assert row is not None
     return rows.to_job(progress(tx, row))
+
+
+def _why_not_again(tx: Connection, job_id: str) -> Exception | None:
+    """Return which thing an ended job's steps need that isn't there, or isn't there any more; None when all is."""
+    query = sa.select(jobs.c.outputs_removed_at, jobs.c.deleted_at, videos.c.upload_status)
+    row = tx.execute(query.join(videos, videos.c.id == jobs.c.video_id).where(jobs.c.id == job_id)).one()
+    if row.deleted_at is not None:
+        return NotFound(f"There is no job {job_id}.")
+    if row.upload_status == UploadStatus.GONE:
+        return SourceGone()
+    if row.outputs_removed_at is not None:
+        return ResultsGone()
+    return UploadNeeded() if row.upload_status != UploadStatus.UPLOADED else None
 
 
 _lock = sa.select(jobs).where(jobs.c.id == sa.bindparam("its_job")).with_for_update()
@@ -446,7 +460,9 @@ def set_priority(tx: Connection, job_id: str, priority: int, tenant: str | None)
 
     A ready step that a claimer holds just now is skipped: when it comes back it gets the job's priority.
     """
-    whose = [jobs.c.id == job_id] if tenant is None else [jobs.c.id == job_id, jobs.c.tenant == tenant]
+    whose = [jobs.c.id == job_id]
+    if tenant is not None:
+        whose += [jobs.c.tenant == tenant, jobs.c.deleted_at.is_(None)]
     row = returned(
         tx,
         sa.update(jobs)

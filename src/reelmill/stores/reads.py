@@ -43,7 +43,8 @@ class SqlReads:
     @reading
     def video_at(self, tx: Connection, key: str, tenant: str) -> Video:
         v = schema.videos
-        row = tx.execute(sa.select(v).where(v.c.key == key, v.c.tenant == tenant)).mappings().one_or_none()
+        mine = sa.select(v).where(v.c.key == key, v.c.tenant == tenant, v.c.deleted_at.is_(None))
+        row = tx.execute(mine).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no upload {key}.")
         return rows.to_video(row)
@@ -70,11 +71,14 @@ class SqlReads:
         processing_status: str | None = None,
         upload_status: str | None = None,
         labels: Mapping[str, str] | None = None,
+        older_than_s: float | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Video]:
         v = schema.videos
-        wanted = [_labelled(tx, name, value) for name, value in (labels or {}).items()]
+        wanted = [v.c.deleted_at.is_(None), *(_labelled(tx, name, value) for name, value in (labels or {}).items())]
+        if older_than_s is not None:
+            wanted.append(v.c.created_at < now(-older_than_s))
         if processing_status is not None:
             wanted.append(v.c.processing_status == processing_status)
         if upload_status is not None:
@@ -90,12 +94,23 @@ class SqlReads:
         status: Status | None = None,
         pipeline: str | None = None,
         video_id: str | None = None,
+        error_code: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Job]:
-        j = schema.jobs
-        given = {j.c.status: status, j.c.pipeline: pipeline, j.c.video_id: video_id}
-        wanted = [column == value for column, value in given.items() if value is not None]
+        j, v = schema.jobs, schema.videos
+        given = {j.c.status: status, j.c.pipeline: pipeline, j.c.video_id: video_id, j.c.error_code: error_code}
+        wanted = [j.c.deleted_at.is_(None), *(column == value for column, value in given.items() if value is not None)]
+        if created_after is not None:
+            wanted.append(j.c.created_at >= created_after)
+        if created_before is not None:
+            wanted.append(j.c.created_at < created_before)
+        if labels:
+            labelled = [_labelled(tx, name, value) for name, value in labels.items()]
+            wanted.append(sa.exists().where(v.c.id == j.c.video_id, *labelled).correlate(j))
         return page_of(tx, j, rows.to_job, tenant, wanted, cursor, limit)
 
     @reading
@@ -209,7 +224,9 @@ class SqlReads:
 @cache
 def _by_id(table: sa.Table, tenants: bool) -> sa.Select[Any]:
     query = sa.select(table).where(table.c.id == sa.bindparam("row_id"))
-    return query.where(table.c.tenant == sa.bindparam("owner")) if tenants else query
+    if not tenants:
+        return query
+    return query.where(table.c.tenant == sa.bindparam("owner"), table.c.deleted_at.is_(None))
 
 
 @cache

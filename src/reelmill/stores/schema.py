@@ -128,8 +128,13 @@ videos = sa.Table(
     sa.Column("upload_expires_at", Stamp, nullable=False),
     sa.Column("part_size", sa.BigInteger),
     sa.Column("multipart_id", sa.Text),
+    sa.Column("deleted_at", Stamp),
+    sa.Column("purge_after", Stamp),
+    sa.Column("source_removed_at", Stamp),
     sa.Index(None, "tenant", "created_at", "id"),
     sa.Index(None, "upload_status", "upload_expires_at"),
+    sa.Index(None, "upload_status", "uploaded_at"),
+    sa.Index(None, "purge_after"),
 )
 
 jobs = sa.Table(
@@ -163,11 +168,16 @@ jobs = sa.Table(
     sa.Column("started_at", Stamp),
     sa.Column("completed_at", Stamp),
     sa.Column("swept_at", Stamp),
+    sa.Column("deleted_at", Stamp),
+    sa.Column("outputs_removed_at", Stamp),
+    sa.Column("events_removed_at", Stamp),
     sa.Index(None, "tenant", "created_at", "id"),
     sa.Index(None, "status", "priority", "queued_at"),
     sa.Index(None, "status", "pipeline"),  # counted for every scrape of the metrics
     sa.Index(None, "status", "tenant", "priority", "queued_at"),
     sa.Index(None, "video_id"),
+    sa.Index(None, "outputs_removed_at", "completed_at"),
+    sa.Index(None, "events_removed_at", "completed_at"),
     sa.Index("ix_jobs_unswept", "id", **only_where(f"swept_at IS NULL AND status IN ({ENDED_WORDS})")),
 )
 
@@ -250,6 +260,7 @@ attempts = sa.Table(
     sa.Column("error_detail", sa.Text),
     sa.Column("command", sa.Text),
     sa.Column("stderr", sa.Text),
+    sa.Column("versions", Json),
     sa.Index(None, "job_id"),
 )
 
@@ -362,4 +373,22 @@ requests = sa.Table(
     sa.Column("body", sa.Text),
     sa.Column("content_type", sa.String(255)),
     sa.Column("created_at", Stamp, nullable=False),
+)
+
+switches = sa.Table(
+    "switches",
+    metadata,
+    sa.Column("pipeline", sa.String(64), primary_key=True),
+    sa.Column("tenant", sa.String(64), primary_key=True),  # "": all; a key can't be NULL
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("since", Stamp, nullable=False),
+)
+
+tenant_limits = sa.Table(
+    "tenant_limits",
+    metadata,
+    sa.Column("tenant", sa.String(64), primary_key=True),
+    sa.Column("quota_bytes", sa.BigInteger),
+    sa.Column("quota_jobs", sa.Integer),
 )

@@ -1,4 +1,4 @@
-"""The SQL store: SQLite and PostgreSQL under one contract. Here are the writes; `reads.py` has the rest.
+"""The SQL store: SQLite and PostgreSQL under one contract. Here are the writes; `reads.py`, `keeping.py` have the rest.
 
 Invariants of every write:
 - the guard is in the WHERE clause and the row comes back by RETURNING; nothing is read, decided and then written;
@@ -17,7 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from reelmill.errors import DatabaseUnavailable, LeaseLost, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import (
+    DatabaseUnavailable,
+    LeaseLost,
+    NotFound,
+    SourceGone,
+    StaleAttempt,
+    TransitionRefused,
+    UploadNeeded,
+)
 from reelmill.jobs.lifecycle import (
     CLAIMABLE,
     UPLOAD_ERRORS,
@@ -33,8 +41,9 @@ from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcom
 from reelmill.stores import claims, lanes, moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
 from reelmill.stores.joined import Joined
+from reelmill.stores.keeping import SqlKeeping
 from reelmill.stores.reads import SqlReads
-from reelmill.stores.schema import artifacts, attempts, events, jobs, leases, now, steps, videos
+from reelmill.stores.schema import jobs, leases, now, steps, videos
 from reelmill.stores.usage import Usage
 from reelmill.stores.workers import SqlWorkers
 
@@ -70,7 +79,7 @@ def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStor
     return SqlStore(open_engine(url), on_commit)
 
 
-class SqlStore(SqlReads, SqlWorkers):
+class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
     """JobStore on SQLAlchemy Core."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:
@@ -116,7 +125,7 @@ class SqlStore(SqlReads, SqlWorkers):
     def add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
         # The video first, against the usual order: nobody else can wait for a job that isn't there yet,
         # and whoever comes first in this queue must also have the older stamp.
-        mine = sa.and_(videos.c.id == job.video_id, videos.c.tenant == job.tenant)
+        mine = sa.and_(videos.c.id == job.video_id, videos.c.tenant == job.tenant, videos.c.deleted_at.is_(None))
         driven = moves.returned(
             tx,
             sa.update(videos)
@@ -129,9 +138,10 @@ class SqlStore(SqlReads, SqlWorkers):
             ),
         )
         if driven is None:
-            if tx.execute(sa.select(videos.c.id).where(mine)).one_or_none() is None:
+            there = tx.execute(sa.select(videos.c.upload_status).where(mine)).scalar_one_or_none()
+            if there is None:
                 raise NotFound(f"There is no video {job.video_id}.")
-            raise UploadNeeded
+            raise SourceGone if there == UploadStatus.GONE else UploadNeeded
         made = moves.insert_job(tx, job, Status.QUEUED, opening)
         moves.insert_steps(tx, made, opening)
         return made
@@ -422,17 +432,6 @@ class SqlStore(SqlReads, SqlWorkers):
     @writing
     def set_priority(self, tx: Connection, job_id: str, priority: int, tenant: str | None = None) -> Job:
         return moves.set_priority(tx, job_id, priority, tenant)
-
-    @writing
-    def forget(self, tx: Connection, tenant: str, video_id: str) -> None:
-        """Remove a video of the tenant with its jobs and all that hangs on them: rows that were only a trial."""
-        mine = sa.and_(videos.c.id == video_id, videos.c.tenant == tenant)
-        theirs = sa.select(jobs.c.id).where(jobs.c.video_id.in_(sa.select(videos.c.id).where(mine))).order_by(jobs.c.id)
-        ids = list(tx.execute(theirs.with_for_update()).scalars())
-        for table in (events, artifacts, attempts, steps):
-            tx.execute(sa.delete(table).where(table.c.job_id.in_(ids)))
-        tx.execute(sa.delete(jobs).where(jobs.c.id.in_(ids)))
-        tx.execute(sa.delete(videos).where(mine))
 
     # ── care ──────────────────────────────────────────────────────────────────────────────────
 

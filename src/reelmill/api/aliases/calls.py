@@ -15,15 +15,9 @@ from pydantic import AliasChoices, Field, StringConstraints, model_validator
 from reelmill.api import idempotency
 from reelmill.api.access import known_form
 from reelmill.api.jobs import status_of
+from reelmill.api.uploads import INITIATING as INITIATING
 from reelmill.api.uploads import UNVERIFIED
-from reelmill.errors import (
-    NotFound,
-    ParamsInvalid,
-    PipelineUnknown,
-    StorageDenied,
-    StorageUnavailable,
-    TransitionRefused,
-)
+from reelmill.errors import JobsQuotaReached, NotFound, PipelineOff, PipelineUnknown, TransitionRefused
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job, Video
 from reelmill.jobs.service import Caller, Completed, Initiated, has_results
@@ -43,8 +37,7 @@ from reelmill.schemas import (
 )
 from reelmill.wiring import App
 
-INITIATING = (NotFound, TransitionRefused, ParamsInvalid, PipelineUnknown, StorageDenied, StorageUnavailable)
-COMPLETING = (PipelineUnknown, *UNVERIFIED)
+COMPLETING = (PipelineUnknown, PipelineOff, JobsQuotaReached, *UNVERIFIED)
 
 S3Key = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 

@@ -4,6 +4,7 @@ come from an index, which may be some milliseconds behind."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -68,6 +69,7 @@ class Reads(Core):
         processing_status: str | None = None,
         upload_status: str | None = None,
         labels: Mapping[str, str] | None = None,
+        older_than_s: float | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Video]:
@@ -79,7 +81,12 @@ class Reads(Core):
         )
         # The drivers, not the videos, know how the processing goes; they are asked for by the page.
         driven = chain.from_iterable(self._driven(some) for some in batches(found, limit + 1))
-        wanted = (v for v in driven if processing_status in (None, v.processing_status))
+        latest = None if older_than_s is None else self.table.clock.at() - timedelta(seconds=older_than_s)
+        wanted = (
+            v
+            for v in driven
+            if processing_status in (None, v.processing_status) and (latest is None or v.created_at < latest)
+        )
         return page_of(wanted, limit)
 
     def jobs(
@@ -89,6 +96,10 @@ class Reads(Core):
         status: Status | None = None,
         pipeline: str | None = None,
         video_id: str | None = None,
+        error_code: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Job]:
@@ -106,7 +117,22 @@ class Reads(Core):
             read = chain.from_iterable(self._jobs(j["id"] for j in some) for some in batches(of_video, limit + 1))
             having["tenant"] = tenant
             found = (job for job in read if all(job[name] == value for name, value in having.items()))
-        return page_of(map(items.to_job, found), limit)
+        read_jobs = (
+            job
+            for job in map(items.to_job, found)
+            if error_code in (None, job.error_code)
+            and (created_after is None or job.created_at >= created_after)
+            and (created_before is None or job.created_at < created_before)
+        )
+        return page_of(self._labelled(read_jobs, labels, limit + 1) if labels else read_jobs, limit)
+
+    def _labelled(self, found: Iterator[Job], labels: Mapping[str, str], size: int) -> Iterator[Job]:
+        """Yield the jobs whose videos have these labels, asking for the videos by the page."""
+        while some := list(islice(found, size)):
+            videos = self.videos_of({job.video_id for job in some})
+            for job in some:
+                if job.video_id in videos and labels.items() <= videos[job.video_id].labels.items():
+                    yield job
 
     def jobs_by_id(self, ids: Sequence[str]) -> list[Job]:
         return [items.to_job(job) for job in self._jobs(ids)]
