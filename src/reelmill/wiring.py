@@ -29,7 +29,8 @@ from reelmill.jobs.planning import Planner
 from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, Keeping, ObjectStore, Pipeline, Rules, Spool
 from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.removal import Keep, Removal
-from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
+from reelmill.jobs.runner import Runner, WorkPolicy
+from reelmill.jobs.scratch import clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
