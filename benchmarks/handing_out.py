@@ -57,7 +57,7 @@ def status(job_id: str, sign: bool = True) -> JobStatus:
     return JobStatus(
         **{name: getattr(job, name) for name in same.split()}, job_id=job.id, status=job.status.value,
         queue_position=None, warnings=list(job.warnings), error=None,
-        download_urls=[signed(one) if sign else one.key for one in store.artifacts(job.id) if one.primary],
+        download_urls=[signed(one) if sign else one.key for one in store.outputs(job.id)],
     )
 
 uvicorn.run(api, host="127.0.0.1", port=int(port), log_level="warning", access_log=False)
@@ -68,14 +68,14 @@ ALONE = (
 import json, time
 from types import SimpleNamespace
 from reelmill.api.jobs import status_of
-from reelmill.dispatch.inline import InlineDispatcher
+from reelmill.jobs.files import Files
 from reelmill.jobs.service import Policy, Service
 from reelmill.objects.s3 import S3Store
 from reelmill.objects.s3_place import read_place
 
 job_id, rounds, place = port.split(",", 2)
-service = Service(store=store, objects=S3Store(read_place(place)), pipelines={}, dispatcher=InlineDispatcher(),
-                  probe=None, policy=Policy())
+files = Files(S3Store(read_place(place)), None, backoff_s=1)
+service = Service(store=store, files=files, planner=None, admission=None, probe=None, policy=Policy())
 app = SimpleNamespace(store=store, service=service)
 
 def ours():

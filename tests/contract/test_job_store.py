@@ -54,7 +54,7 @@ from making import (
 from reelmill.errors import CursorInvalid, DatabaseUnavailable, NotFound, StaleAttempt, TransitionRefused, UploadNeeded
 from reelmill.jobs import lifecycle
 from reelmill.jobs.lifecycle import ENDED, PROCESSING_OF, Event, Processing, Status, StepEvent, StepStatus, UploadStatus
-from reelmill.jobs.model import Claim, Job, Video
+from reelmill.jobs.model import Claim, Job, Output, Video
 from reelmill.jobs.ports import Failure, Held, JobStore, Outcome
 from reelmill.stores.dynamo.store import DynamoStore
 from reelmill.stores.sql import SqlStore
@@ -1075,6 +1075,17 @@ def test_artifacts_are_recorded_with_their_step_and_only_then(store: SqlStore) -
     assert (stored.run, stored.attempt) == (1, 1)
     step = store.steps(job.id)[1]
     assert (step.status, step.output, step.progress) == (StepStatus.DONE, {"frames": 10}, 1.0)
+
+
+@pytest.mark.req("A-06")
+def test_a_jobs_results_are_its_primary_artifacts(store: SqlStore) -> None:
+    job = make_job(store, n=2)
+    for claim in store.claim("w1", limit=2, lease_s=60.0):
+        aside = dataclasses.replace(artifact(claim, f"thumb-{claim.step.index}.jpg"), primary=False)
+        store.close(claim, done(artifacts=[artifact(claim), aside]))
+    made = [one for one in store.artifacts(job.id) if one.primary]
+    assert [one.name for one in made] == ["clip-0000.mp4", "clip-0001.mp4"]
+    assert store.outputs(job.id) == [Output(one.name, one.key, one.content_type, one.place, one.spool) for one in made]
 
 
 def test_a_step_whose_artifacts_cannot_be_recorded_is_not_done(store: SqlStore) -> None:

@@ -261,8 +261,7 @@ def retry_job(request: Request, app: Platform, who: Who, job_id: JobId) -> JobSt
 
 def status_of(app: App, job: Job) -> JobStatus:
     """Return what a client polls."""
-    artifacts = app.store.artifacts(job.id) if has_results(job) else []
-    urls, job = app.service.download_urls(job, artifacts), job.shown()
+    urls, job = app.service.download_urls(job), job.shown()
     return JobStatus(
         job_id=job.id,
         video_id=job.video_id,

@@ -20,7 +20,7 @@ from typing import TypeVar
 import structlog
 
 from reelmill.errors import ObjectMissing, ReelmillError, Stopped, StorageProblem, StorageUnavailable
-from reelmill.jobs.model import Artifact, Located, NewArtifact
+from reelmill.jobs.model import Artifact, Located, NewArtifact, Output
 from reelmill.jobs.ports import ObjectStore, Spool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.files")
@@ -121,7 +121,7 @@ class Files:
         """Yield a file's bytes in blocks. Raises ObjectMissing, StorageUnavailable."""
         return (self._spooled(key) or self.objects).open(key)
 
-    def url(self, artifact: Artifact, *, attachment: bool = False) -> str | None:
+    def url(self, artifact: Artifact | Output, *, attachment: bool = False) -> str | None:
         """Return a signed GET URL; None for a file in a spool that this process doesn't see."""
         store: ObjectStore = self.objects
         if artifact.place == "spool":

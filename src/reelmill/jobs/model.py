@@ -242,6 +242,17 @@ class Artifact:
     stored_at: datetime | None = None  #: None while it is in a spool
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One of a job's results: what of an artifact is needed to hand it out."""
+
+    name: str
+    key: str
+    content_type: str
+    place: Place = "stored"
+    spool: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
     """One thing that happened to a job; `seq` counts from 1 within the job, in the order of commit."""

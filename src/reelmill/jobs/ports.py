@@ -32,6 +32,7 @@ from reelmill.jobs.model import (
     Located,
     NewArtifact,
     ObjectInfo,
+    Output,
     Page,
     SignedRequest,
     Stage,
@@ -444,6 +445,10 @@ class JobStore(Protocol):
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """In order of stage opening, index and name."""
+        ...
+
+    def outputs(self, job_id: str) -> list[Output]:
+        """Return of the primary artifacts, in the same order, what hands them out: it is polled for."""
         ...
 
     def events_after(self, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:

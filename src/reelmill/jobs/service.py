@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -444,11 +444,11 @@ class Service:
 
     # ── results ───────────────────────────────────────────────────────────────────────────────
 
-    def download_urls(self, job: Job, artifacts: Sequence[Artifact]) -> list[str]:
+    def download_urls(self, job: Job) -> list[str]:
         """Return a freshly signed URL for each result of a job that is completed or stores; nothing for any other."""
         if not has_results(job):
             return []
-        urls = (self.files.url(artifact) for artifact in artifacts if artifact.primary)
+        urls = map(self.files.url, self.store.outputs(job.id))
         return [url for url in urls if url is not None]
 
     def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:

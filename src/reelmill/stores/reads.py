@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from reelmill.errors import NotFound
 from reelmill.jobs.lifecycle import CLAIMABLE, Status, StepStatus
-from reelmill.jobs.model import Artifact, Attempt, Figures, Job, JobEvent, Page, Step, Video
+from reelmill.jobs.model import Artifact, Attempt, Figures, Job, JobEvent, Output, Page, Step, Video
 from reelmill.jobs.ports import Held
 from reelmill.stores import figures, rows, schema
 from reelmill.stores.engine import reading
@@ -144,6 +144,10 @@ class SqlReads:
         return [Artifact(**dict(zip(names, row, strict=True))) for row in found]
 
     @reading
+    def outputs(self, tx: Connection, job_id: str) -> list[Output]:
+        return [Output(*row) for row in tx.execute(_outputs_of(), {"owner": job_id})]
+
+    @reading
     def spooled(self, tx: Connection, spool: str, limit: int = 100) -> list[Artifact]:
         a = schema.artifacts
         query = sa.select(a).where(a.c.spool == spool).order_by(a.c.created_at, a.c.id).limit(limit)
@@ -241,6 +245,13 @@ def _artifacts_of() -> sa.Select[Any]:
     a = schema.artifacts
     wanted = sa.select(*(a.c[name] for name in rows.names_of(Artifact)))
     return wanted.where(a.c.job_id == sa.bindparam("owner")).order_by(a.c.stage_no, a.c.index, a.c.name)
+
+
+@cache
+def _outputs_of() -> sa.Select[Any]:
+    a = schema.artifacts
+    wanted = sa.select(*(a.c[name] for name in rows.names_of(Output))).where(a.c.job_id == sa.bindparam("owner"))
+    return wanted.where(a.c.primary).order_by(a.c.stage_no, a.c.index, a.c.name)
 
 
 def _one(tx: Connection, table: sa.Table, row_id: str, tenant: str | None) -> rows.Row:

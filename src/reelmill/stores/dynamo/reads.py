@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from reelmill.errors import NotFound
 from reelmill.jobs.lifecycle import CLAIMABLE, ENDED, Status, StepStatus
-from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Page, Step, Video
+from reelmill.jobs.model import Artifact, Attempt, Job, JobEvent, Output, Page, Step, Video
 from reelmill.stores import rows
 from reelmill.stores.dynamo import items, moves
 from reelmill.stores.dynamo.core import Core
@@ -168,6 +168,10 @@ class Reads(Core):
         steps = {step["id"]: step for step in self.table.query(job_id, "step#")}
         made = [one for one in self.table.query(job_id, "artifact#") if counts(one, steps.get(one["step_id"]))]
         return [items.to_artifact(one) for one in sorted(made, key=lambda a: (a["stage_no"], a["index"], a["name"]))]
+
+    def outputs(self, job_id: str) -> list[Output]:
+        made = (one for one in self.artifacts(job_id) if one.primary)
+        return [Output(one.name, one.key, one.content_type, one.place, one.spool) for one in made]
 
     def events_after(self, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
         # The jobs first: what is in no outbox then, has an item of its own.
