@@ -71,6 +71,9 @@ ACTS: dict[str, Callable[..., Any]] = {
     "open_stage": lambda store, job_id: store.open_stage(job_id, run=1, after="text", opening=opening("render", 3)),
     "apply": apply,
     "lose_dead": lose_dead,
+    "moved": lambda store, spool: store.moved(store.spooled(spool)[0]),
+    "redo": lambda store, spool: store.redo(store.spooled(spool)[0]),
+    "set_priority": lambda store, job_id: store.set_priority(job_id, 7),
     "rotate": lambda store, key_id, new_id: DynamoAccess(store.table).rotate_key(
         key_id, FreshSecret(new_id, "rm_n", new_id), 3600
     ),

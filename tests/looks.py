@@ -61,10 +61,7 @@ def make_claimable(store: JobStore, job_id: str, *, index: int | None = None, at
                 store.table.replace(step)
         return
     one = "" if index is None else f' AND "index" = {index}'
-    value = (
-        moment if store.engine.dialect.name == "postgresql" else moment.isoformat(timespec="milliseconds")[:23] + "Z"
-    )
-    execute(store, f"UPDATE steps SET not_before = :at WHERE job_id = :id{one}", id=job_id, at=value)
+    execute(store, f"UPDATE steps SET not_before = :at WHERE job_id = :id{one}", id=job_id, at=_stamp(store, moment))
 
 
 def worth(store: JobStore) -> dict[str, float]:
@@ -73,13 +70,10 @@ def worth(store: JobStore) -> dict[str, float]:
         now = store.clock().timestamp() / AGE_S
         return {tenant: math.exp(usage - now) for tenant, usage in store.usages().items()}
     store.claim("nobody", limit=1, lease_s=1, queues=[])  # on PostgreSQL ends are charged with the next claim
-    sqlite = f"((julianday('now') - 2440587.5) * 86400 / {AGE_S!r})"
-    clock = (
-        sqlite
-        if store.engine.dialect.name == "sqlite"
-        else f"(extract(epoch from clock_timestamp())::float8 / {AGE_S!r})"
-    )
-    rows = query(store, f"SELECT tenant, usage, {clock} AS clock FROM lanes")
+    seconds = "(julianday('now') - 2440587.5) * 86400"
+    if store.engine.dialect.name == "postgresql":
+        seconds = "extract(epoch from clock_timestamp())::float8"
+    rows = query(store, f"SELECT tenant, usage, {seconds} / {AGE_S!r} AS clock FROM lanes")
     return {row["tenant"]: math.exp(row["usage"] - float(row["clock"])) for row in rows}
 
 
@@ -102,12 +96,14 @@ def age_upload(store: JobStore, video_id: str, created_at: datetime) -> None:
         item["created_at"] = created_at
         store.table.replace(item)
         return
-    value = (
-        created_at
-        if store.engine.dialect.name == "postgresql"
-        else created_at.isoformat(timespec="milliseconds")[:23] + "Z"
-    )
-    execute(store, "UPDATE videos SET created_at = :at WHERE id = :id", id=video_id, at=value)
+    execute(store, "UPDATE videos SET created_at = :at WHERE id = :id", id=video_id, at=_stamp(store, created_at))
+
+
+def _stamp(store: SqlStore, moment: datetime) -> datetime | str:
+    """A moment as a raw statement takes it: text on SQLite."""
+    if store.engine.dialect.name == "postgresql":
+        return moment
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z"
 
 
 def claims_by(store: JobStore, worker: str) -> int:

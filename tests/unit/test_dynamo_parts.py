@@ -108,5 +108,5 @@ def test_an_item_comes_back_as_it_went(params: dict[str, object], pct: float, wo
 @given(st.lists(st.tuples(st.integers(-1000, 1000), st.datetimes(timezones=st.just(UTC)), st.integers(0, 99_999))))
 def test_the_queue_sorts_by_priority_then_age_then_index(places: list[tuple[int, datetime, int]]) -> None:
     places = [(priority, at.replace(year=2000 + at.year % 100), index) for priority, at, index in places]
-    by_text = sorted(places, key=lambda p: turn(p[0], p[1], f"{p[2]:06}"))
+    by_text = sorted(places, key=lambda p: turn(p[0], stamp(p[1]), f"{p[2]:06}"))
     assert by_text == sorted(places, key=lambda p: (-p[0], stamp(p[1]), p[2]))
