@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos lock docs clean
+.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -106,6 +106,9 @@ bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to 
 
 chaos: samples dynalite  ## kill servers and workers at random moments; LONG=1 for the long form
 	@$(BIN)/python -m pytest tests/chaos $(MARKS) $(if $(LONG),--timeout 0) $(ARGS)
+
+mutants: $(READY)  ## take away one guard at a time and see the tests fail
+	@$(BIN)/python scripts/mutants.py
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \

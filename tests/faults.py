@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 BLOCK = 64 << 10
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST
+REFUSAL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Passed:
     down_bytes: int = 0
     cut: bool = False
     silent: bool = False
+    losing: bool = False  #: what it answers next is lost, and the connection with it
     threads: list[threading.Thread] = field(default_factory=list)
 
 
@@ -40,6 +42,9 @@ class Proxy:
         self.connections: list[Passed] = []
         self.rate: float | None = None  #: bytes per second in each direction, all connections together
         self.latency_s = 0.0  #: added to every block
+        self.failing = False  #: whether each HTTP request is answered with 500 instead of being passed on
+        self.loses_reply: Callable[[bytes], bool] = lambda _: False  #: to which blocks: passed on, then hung up
+        self.on_block: Callable[[], None] = lambda: None  #: called before each block from a client is passed on
         self._cuts: list[tuple[int, str, bytes]] = []
         self._lock = threading.Lock()
         self._free_at = {"up": 0.0, "down": 0.0}
@@ -132,8 +137,15 @@ class Proxy:
     def _carry(self, passed: Passed, source: socket.socket, sink: socket.socket, way: str) -> None:
         try:
             while block := source.recv(BLOCK):
-                if way == "up" and not passed.first:
-                    passed.first = block[:64]
+                if way == "up":
+                    passed.first = passed.first or block[:64]
+                    self.on_block()
+                    passed.losing = passed.losing or self.loses_reply(block)
+                elif passed.losing:
+                    _reset(passed)
+                    return
+                    if self.failing:
+                        _refuse(passed)
                 if passed.silent:
                     continue
                 self._pace(len(block), way)
@@ -171,6 +183,19 @@ class Proxy:
                 return False
             self._cuts.pop(0)
             return True
+
+
+def _refuse(passed: Passed) -> None:
+    """Answer 500 and hang up; the rest of the request is read and thrown away."""
+    if not passed.silent:
+        passed.silent = True
+        with contextlib.suppress(OSError):
+            passed.client.sendall(
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            passed.client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            passed.server.shutdown(socket.SHUT_RDWR)
 
 
 def _reset(passed: Passed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from making import db_clock, execute, query, to_moment
 from reelmill.jobs.lifecycle import StepStatus
 from reelmill.jobs.ports import JobStore
-from reelmill.stores.dynamo.items import Item, listed_at
+from reelmill.stores.dynamo.items import Item, listed_at, place_step
 from reelmill.stores.dynamo.store import DynamoStore
+from reelmill.stores.schema import AGE_S
 
 TABLES = ("videos", "jobs", "steps", "attempts", "artifacts", "events")
 
@@ -48,6 +50,66 @@ def not_before(store: JobStore, step_id: str) -> datetime:
     return to_moment(row["not_before"])
 
 
+def make_claimable(store: JobStore, job_id: str, *, index: int | None = None, at: datetime | None = None) -> None:
+    """Let the time have come for a job's steps (or one of them), now or at a given moment."""
+    moment = at or store.clock()
+    if isinstance(store, DynamoStore):
+        for step in list(store.table.query(job_id, "step#")):
+            if index in (None, step["index"]):
+                step["not_before"] = moment
+                place_step(step, store.read_job(job_id))
+                store.table.replace(step)
+        return
+    one = "" if index is None else f' AND "index" = {index}'
+    value = (
+        moment if store.engine.dialect.name == "postgresql" else moment.isoformat(timespec="milliseconds")[:23] + "Z"
+    )
+    execute(store, f"UPDATE steps SET not_before = :at WHERE job_id = :id{one}", id=job_id, at=value)
+
+
+def worth(store: JobStore) -> dict[str, float]:
+    """What each tenant has used, in processor seconds as they count now."""
+    if isinstance(store, DynamoStore):
+        now = store.clock().timestamp() / AGE_S
+        return {tenant: math.exp(usage - now) for tenant, usage in store.usages().items()}
+    store.claim("nobody", limit=1, lease_s=1, queues=[])  # on PostgreSQL ends are charged with the next claim
+    sqlite = f"((julianday('now') - 2440587.5) * 86400 / {AGE_S!r})"
+    clock = (
+        sqlite
+        if store.engine.dialect.name == "sqlite"
+        else f"(extract(epoch from clock_timestamp())::float8 / {AGE_S!r})"
+    )
+    rows = query(store, f"SELECT tenant, usage, {clock} AS clock FROM lanes")
+    return {row["tenant"]: math.exp(row["usage"] - float(row["clock"])) for row in rows}
+
+
+def age_usage(store: JobStore, tenant: str, seconds: float) -> None:
+    """Let what a tenant has used have been used so many seconds earlier."""
+    if isinstance(store, DynamoStore):
+        item = store.table.get("tenants", tenant)
+        assert item is not None
+        item["usage"] -= seconds / AGE_S
+        store.table.replace(item)
+        return
+    execute(store, f"UPDATE lanes SET usage = usage - {seconds / AGE_S!r} WHERE tenant = :tenant", tenant=tenant)
+
+
+def age_upload(store: JobStore, video_id: str, created_at: datetime) -> None:
+    """Let a video have been announced at another moment."""
+    if isinstance(store, DynamoStore):
+        item = store.table.get(video_id, "video")
+        assert item is not None
+        item["created_at"] = created_at
+        store.table.replace(item)
+        return
+    value = (
+        created_at
+        if store.engine.dialect.name == "postgresql"
+        else created_at.isoformat(timespec="milliseconds")[:23] + "Z"
+    )
+    execute(store, "UPDATE videos SET created_at = :at WHERE id = :id", id=video_id, at=value)
+
+
 def claims_by(store: JobStore, worker: str) -> int:
     """How many claims the workers had whose names begin so."""
     return sum(
@@ -75,7 +137,10 @@ def texts(store: JobStore, table: str) -> str:
 
 
 def set_back(store: JobStore, what: str, stamp: str, seconds: float) -> None:
-    """Let a stamp of all rows of a table be so many seconds ago. what: `requests`, `signed_out`, `api_keys`."""
+    """Let a stamp of all rows of a table be so many seconds ago.
+
+    what: `requests`, `signed_out`, `api_keys`, `workers`.
+    """
     if not isinstance(store, DynamoStore):
         execute(store, f"UPDATE {what} SET {stamp} = {db_clock(store, seconds)} WHERE {stamp} IS NOT NULL")
         return
@@ -83,6 +148,7 @@ def set_back(store: JobStore, what: str, stamp: str, seconds: float) -> None:
         "requests": lambda item: item["sk"] == "request",
         "signed_out": lambda item: item["pk"] == "signed-out",
         "api_keys": lambda item: item["pk"] == "api-keys",
+        "workers": lambda item: item["pk"] == "workers",
     }
     for item in list(store.table.scan()):
         if kinds[what](item) and item[stamp] is not None:

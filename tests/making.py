@@ -83,7 +83,7 @@ def new_job(
 
 
 def make_video(
-    store: SqlStore, *, tenant: str = "acme", labels: Mapping[str, str] | None = None, upload: bool = True
+    store: JobStore, *, tenant: str = "acme", labels: Mapping[str, str] | None = None, upload: bool = True
 ) -> Video:
     """A video without jobs, uploaded unless told otherwise."""
     video, _ = store.add_video(new_video(tenant=tenant, labels=labels))
@@ -93,7 +93,7 @@ def make_video(
 
 
 def make_waiting(
-    store: SqlStore, *, tenant: str = "acme", stages: tuple[Stage, ...] = ONE_STAGE, ttl_s: float = 86400.0
+    store: JobStore, *, tenant: str = "acme", stages: tuple[Stage, ...] = ONE_STAGE, ttl_s: float = 86400.0
 ) -> tuple[Video, Job]:
     """A video that awaits its upload, with its job."""
     video = new_video(tenant=tenant, ttl_s=ttl_s)
@@ -103,7 +103,7 @@ def make_waiting(
 
 
 def make_job(
-    store: SqlStore,
+    store: JobStore,
     n: int = 1,
     *,
     video_id: str | None = None,
@@ -119,7 +119,7 @@ def make_job(
     return store.add_job(wanted, opening(stages[0].name, n, optional=optional))
 
 
-def claim_one(store: SqlStore, worker_id: str = "w1", *, lease_s: float = 60.0) -> Claim:
+def claim_one(store: JobStore, worker_id: str = "w1", *, lease_s: float = 60.0) -> Claim:
     (claim,) = store.claim(worker_id, limit=1, lease_s=lease_s)
     return claim
 
@@ -146,7 +146,7 @@ def ended(event: StepEvent, *, failure: Failure | None = BROKEN, delay_s: float 
     return Outcome(event=event, failure=failure, delay_s=delay_s)
 
 
-def finish_open_steps(store: SqlStore, worker_id: str = "w1", *, output: Json | None = None) -> int:
+def finish_open_steps(store: JobStore, worker_id: str = "w1", *, output: Json | None = None) -> int:
     """Claim and finish until nothing is left; return how many steps that were."""
     count = 0
     while claims := store.claim(worker_id, limit=16, lease_s=60.0):
@@ -156,7 +156,7 @@ def finish_open_steps(store: SqlStore, worker_id: str = "w1", *, output: Json | 
     return count
 
 
-def complete(store: SqlStore, job: Job) -> Job:
+def complete(store: JobStore, job: Job) -> Job:
     """Finish the steps of a one-stage job, and the job."""
     finish_open_steps(store)
     return store.apply(job.id, Event.FINISH, run=store.job(job.id).run)

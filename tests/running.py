@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def free_port() -> int:
 class Server:
     """`reelmill serve` on one data folder; stays the same server through kills and restarts."""
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(self, data: Path, *, env: Mapping[str, str] | None = None, **settings: Any) -> None:
+        """settings: as REELMILL_…; env: other variables of its processes."""
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -39,6 +41,7 @@ class Server:
             "REELMILL_DATA": str(data),
             "REELMILL_LOG_FORMAT": "json",
             **told,
+            **(env or {}),
         }
         data.mkdir(parents=True, exist_ok=True)
         self.key = self.run("keys", "create", "tests", "--quiet").strip()

@@ -129,6 +129,13 @@ class Works:
 
     def clear(self) -> None:
         """End all workers and jobs."""
+        self.end()
+        for status in ("queued", "running"):
+            for job in self.server.call("GET", "/jobs", params={"status": status})["items"]:
+                self.server.client.post(f"/api/v1/jobs/{job['job_id']}/cancel")
+
+    def end(self) -> None:
+        """End all workers."""
         for worker in self.workers:
             if worker.process.poll() is None:
                 os.kill(worker.process.pid, signal.SIGCONT)
@@ -136,9 +143,6 @@ class Works:
             if worker.process.stdout is not None:
                 worker.process.stdout.close()
         self.workers.clear()
-        for status in ("queued", "running"):
-            for job in self.server.call("GET", "/jobs", params={"status": status})["items"]:
-                self.server.client.post(f"/api/v1/jobs/{job['job_id']}/cancel")
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """Return all attempts of a job's steps."""

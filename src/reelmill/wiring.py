@@ -29,7 +29,8 @@ from reelmill.jobs.planning import Planner
 from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, Keeping, ObjectStore, Pipeline, Rules, Spool
 from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.removal import Keep, Removal
-from reelmill.jobs.runner import Runner, WorkPolicy, clear_dead_scratch
+from reelmill.jobs.runner import Runner, WorkPolicy
+from reelmill.jobs.scratch import clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
@@ -253,6 +254,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         advance=planner.advance,
         drop_parts=service.parts.drop,
+        beat=runner.beat,
         remove=removal.sweep if removal is not None else lambda: False,
         policy=SweepPolicy(
             sweep_s=settings.sweep_s,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import threading
 import time
@@ -18,10 +17,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from conftest import SQL
+from looks import age_usage, make_claimable, worth
 from making import (
     at_once,
     claim_one,
-    db_clock,
     done,
     ended,
     execute,
@@ -37,35 +37,22 @@ from making import (
 from reelmill.errors import NotFound, TransitionRefused
 from reelmill.jobs.lifecycle import Event, Status, StepEvent
 from reelmill.jobs.model import Claim, Job
-from reelmill.jobs.ports import Opening
+from reelmill.jobs.ports import JobStore, Opening
+from reelmill.stores.dynamo.store import DynamoStore
 from reelmill.stores.lanes import ESTIMATE_S
 from reelmill.stores.sql import SqlStore, open_store
 
 pytestmark = pytest.mark.req("A-08")
+sql_only = pytest.mark.parametrize("store_url", SQL, indirect=True)
 APART_S = 2.5  #: between the tenants' uses, so that a slow machine's decay can't turn their order
 
 
-def use(store: SqlStore, tenant: str, cpu_s: float) -> None:
+def use(store: JobStore, tenant: str, cpu_s: float) -> None:
     """Let a tenant have used so many processor seconds."""
     job = make_job(store, tenant=tenant, priority=1000)
     (claim,) = store.claim("user", limit=1, lease_s=60)
     assert claim.job.id == job.id
     store.close(claim, replace(done(), cpu_s=cpu_s))
-
-
-def worth(store: SqlStore) -> dict[str, float]:
-    """Return what each tenant has used, in processor seconds as they count now."""
-    store.claim("nobody", limit=1, lease_s=1, queues=[])  # on PostgreSQL ends are charged with the next claim
-    return {
-        row["tenant"]: math.exp(row["usage"] - float(row["clock"]))
-        for row in query(store, f"SELECT tenant, usage, {clock_sql(store)} AS clock FROM lanes")
-    }
-
-
-def clock_sql(store: SqlStore) -> str:
-    if store.engine.dialect.name == "sqlite":
-        return f"((julianday('now') - 2440587.5) * 86400 * {math.log(2)} / 3600)"
-    return f"(extract(epoch from clock_timestamp())::float8 * {math.log(2)} / 3600)"
 
 
 def planned(n: int, *, first: int | None = None, queues: tuple[str, ...] = ("cpu",)) -> Opening:
@@ -75,7 +62,7 @@ def planned(n: int, *, first: int | None = None, queues: tuple[str, ...] = ("cpu
     return Opening("render", tuple(replace(spec, first=spec.index == first, queue=queue) for spec, queue in named))
 
 
-def add(store: SqlStore, stage: Opening, *, tenant: str = "acme", priority: int = 0) -> Job:
+def add(store: JobStore, stage: Opening, *, tenant: str = "acme", priority: int = 0) -> Job:
     return store.add_job(new_job(make_video(store, tenant=tenant).id, tenant=tenant, priority=priority), stage)
 
 
@@ -123,13 +110,31 @@ claims_ = st.lists(
 )
 
 
-@settings(
-    max_examples=40, deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
-@example(jobs=[(0, 0, 5, None, ("cpu",)), (1, 0, 5, None, ("cpu",))], claims=[(3, None), (32, None)])
+def sorted_(examples: int) -> settings:
+    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=checks)
+
+
+SHARED = example(jobs=[(0, 0, 5, None, ("cpu",)), (1, 0, 5, None, ("cpu",))], claims=[(3, None), (32, None)])
+
+
+@sql_only
+@sorted_(40)
+@SHARED
 @given(jobs=jobs_, claims=claims_)
-def test_steps_are_claimed_as_a_plain_sort_would_have_them(store: SqlStore, jobs: Any, claims: Any) -> None:
+def test_steps_are_claimed_as_a_plain_sort_would_have_them(store: JobStore, jobs: Any, claims: Any) -> None:
+    assert_sorted(store, jobs, claims)
+
+
+@pytest.mark.parametrize("store_url", ["dynamodb"], indirect=True)
+@sorted_(4)
+@SHARED
+@given(jobs=jobs_, claims=claims_)
+def test_so_are_those_in_dynamodb(store: JobStore, jobs: Any, claims: Any) -> None:
+    assert_sorted(store, jobs, claims)
+
+
+def assert_sorted(store: JobStore, jobs: Any, claims: Any) -> None:
     model = Model()
     tenants = [f"t{new_id()}" for _ in range(4)]
     for number, tenant in enumerate(tenants):
@@ -150,16 +155,17 @@ def test_steps_are_claimed_as_a_plain_sort_would_have_them(store: SqlStore, jobs
 # ── Tenants ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_new_tenant_beside_one_with_a_hundred_running_steps_gets_its_turn_at_once(store: SqlStore) -> None:
-    make_job(store, n=300, tenant="hog")
-    assert len(store.claim("w", limit=100, lease_s=60)) == 100
+def test_a_new_tenant_beside_one_with_a_hundred_running_steps_gets_its_turn_at_once(store: JobStore) -> None:
+    many = 30 if isinstance(store, DynamoStore) else 100
+    make_job(store, n=3 * many, tenant="hog")
+    assert len(store.claim("w", limit=many, lease_s=60)) == many
     make_job(store, n=30, tenant="new")
     assert {claim_one(store).job.tenant for _ in range(10)} == {"new"}
     assert {claim.job.tenant for claim in store.claim("w", limit=20, lease_s=60)} == {"new"}
     assert claim_one(store).job.tenant == "hog"
 
 
-def test_two_tenants_share_what_comes_free(store: SqlStore) -> None:
+def test_two_tenants_share_what_comes_free(store: JobStore) -> None:
     use(store, "a", 1), use(store, "b", 2)
     for tenant in "aabb":
         make_job(store, n=20, tenant=tenant)
@@ -168,7 +174,7 @@ def test_two_tenants_share_what_comes_free(store: SqlStore) -> None:
     assert (one_by_one, together) == (Counter(a=5, b=5), Counter(a=10, b=10))
 
 
-def test_what_steps_really_used_is_charged_when_they_are_closed(store: SqlStore) -> None:
+def test_what_steps_really_used_is_charged_when_they_are_closed(store: JobStore) -> None:
     for tenant, cpu_s in {"little": 3.0, "much": 300.0}.items():
         make_job(store, n=2, tenant=tenant)
         first, second = store.claim("w", limit=2, lease_s=60)
@@ -182,16 +188,16 @@ def test_what_steps_really_used_is_charged_when_they_are_closed(store: SqlStore)
     assert [claim_one(store).job.tenant for _ in range(4)] == ["little", "little", "much", "much"]
 
 
-def test_an_hour_halves_what_was_used(store: SqlStore) -> None:
+def test_an_hour_halves_what_was_used(store: JobStore) -> None:
     use(store, "early", 100), use(store, "late", 60)
-    execute(store, f"UPDATE lanes SET usage = usage - {math.log(2)} WHERE tenant = 'early'")  # it was an hour ago
+    age_usage(store, "early", 3600)
     assert worth(store)["early"] == pytest.approx(50, rel=0.05)
     for tenant in ("late", "early"):
         make_job(store, tenant=tenant)
     assert [claim_one(store).job.tenant for _ in range(2)] == ["early", "late"]
 
 
-def test_use_in_one_queue_counts_in_the_others_and_in_those_that_come_later(store: SqlStore) -> None:
+def test_use_in_one_queue_counts_in_the_others_and_in_those_that_come_later(store: JobStore) -> None:
     add(store, planned(1), tenant="a")
     store.close(claim_one(store), replace(done(), cpu_s=500.0))
     add(store, planned(1, queues=("gpu",)), tenant="a")
@@ -200,13 +206,13 @@ def test_use_in_one_queue_counts_in_the_others_and_in_those_that_come_later(stor
     assert worth(store)["a"] == pytest.approx(500 + ESTIMATE_S, rel=0.05)
 
 
-def test_a_tenant_that_used_much_is_still_served_when_nobody_else_waits(store: SqlStore) -> None:
+def test_a_tenant_that_used_much_is_still_served_when_nobody_else_waits(store: JobStore) -> None:
     use(store, "hog", 1e9)
     make_job(store, tenant="hog")
     assert claim_one(store).job.tenant == "hog"
 
 
-def test_the_oldest_step_is_first_whichever_queue_it_is_in(store: SqlStore) -> None:
+def test_the_oldest_step_is_first_whichever_queue_it_is_in(store: JobStore) -> None:
     first = add(store, planned(2, queues=("io",)))
     time.sleep(0.002)
     second = add(store, planned(2, queues=("cpu",)))
@@ -214,7 +220,7 @@ def test_the_oldest_step_is_first_whichever_queue_it_is_in(store: SqlStore) -> N
 
 
 @pytest.mark.req("C-05")
-def test_the_place_in_the_queue_follows_the_same_order(store: SqlStore) -> None:
+def test_the_place_in_the_queue_follows_the_same_order(store: JobStore) -> None:
     use(store, "hog", 1000), use(store, "shy", 1)
     hogs = [make_job(store, tenant="hog") for _ in range(2) if not time.sleep(0.002)]
     urgent = make_job(store, tenant="hog", priority=1)
@@ -227,7 +233,7 @@ def test_the_place_in_the_queue_follows_the_same_order(store: SqlStore) -> None:
 # ── Priority ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_priority_may_be_changed_while_the_job_waits(store: SqlStore) -> None:
+def test_a_priority_may_be_changed_while_the_job_waits(store: JobStore) -> None:
     jobs = [make_job(store, n=2) for _ in range(3) if not time.sleep(0.002)]
     changed = store.set_priority(jobs[2].id, 7, "acme")
     assert (changed.priority, changed.status) == (7, Status.QUEUED)
@@ -238,7 +244,7 @@ def test_a_priority_may_be_changed_while_the_job_waits(store: SqlStore) -> None:
     assert order == [jobs[n].id for n in (2, 2, 1, 1, 0, 0)]
 
 
-def test_a_changed_priority_holds_for_steps_that_come_back_and_for_later_stages(store: SqlStore) -> None:
+def test_a_changed_priority_holds_for_steps_that_come_back_and_for_later_stages(store: JobStore) -> None:
     job, other = make_job(store, n=1), make_job(store, n=1, priority=1)
     urgent = next(claim for claim in store.claim("w", limit=2, lease_s=60) if claim.job.id == job.id)
     store.set_priority(job.id, 5)
@@ -252,7 +258,7 @@ def test_a_changed_priority_holds_for_steps_that_come_back_and_for_later_stages(
     assert claim_one(store).job.id == waiting.id
 
 
-def test_the_priority_of_an_ended_or_strange_job_can_not_be_changed(store: SqlStore) -> None:
+def test_the_priority_of_an_ended_or_strange_job_can_not_be_changed(store: JobStore) -> None:
     job = make_job(store)
     for unknown in (lambda: store.set_priority(job.id, 1, "other"), lambda: store.set_priority(new_id(), 1)):
         with pytest.raises(NotFound):
@@ -263,8 +269,9 @@ def test_the_priority_of_an_ended_or_strange_job_can_not_be_changed(store: SqlSt
     assert store.job(job.id).priority == 0
 
 
-def test_priorities_change_while_everybody_claims(store: SqlStore) -> None:
-    jobs = [make_job(store, n=20, priority=n % 3) for n in range(6)]
+def test_priorities_change_while_everybody_claims(store: JobStore) -> None:
+    steps = 5 if isinstance(store, DynamoStore) else 20
+    jobs = [make_job(store, n=steps, priority=n % 3) for n in range(6)]
     stop = threading.Event()
 
     def change() -> None:
@@ -283,13 +290,13 @@ def test_priorities_change_while_everybody_claims(store: SqlStore) -> None:
     *claimed, changed = at_once(*[claim] * 4, change)
     assert changed is None
     ids = [one.step.id for theirs in claimed for one in theirs]
-    assert len(ids) == len(set(ids)) == 120
+    assert len(ids) == len(set(ids)) == 6 * steps
 
 
 # ── Queues, and steps that wait ───────────────────────────────────────────────────────────────
 
 
-def test_a_worker_gets_steps_of_its_queues_only(store: SqlStore) -> None:
+def test_a_worker_gets_steps_of_its_queues_only(store: JobStore) -> None:
     job = add(store, planned(6, queues=("cpu", "gpu", "mine")))
     assert [claim.step.index for claim in store.claim("w", limit=9, lease_s=60, queues=["gpu"])] == [1, 4]
     assert store.claim("w", limit=9, lease_s=60, queues=["gpu"]) == []
@@ -299,24 +306,26 @@ def test_a_worker_gets_steps_of_its_queues_only(store: SqlStore) -> None:
     assert {step.queue for step in store.steps(job.id)} == {"cpu", "gpu", "mine"}
 
 
-def test_what_a_viewer_can_play_first_goes_before_older_jobs_other_steps(store: SqlStore) -> None:
+def test_what_a_viewer_can_play_first_goes_before_older_jobs_other_steps(store: JobStore) -> None:
     older, newer = (add(store, planned(3, first=2)) for _ in range(2) if not time.sleep(0.002))
     order = [(claim.job.id, claim.step.index) for claim in store.claim("w", limit=9, lease_s=60)]
     assert order == [(older.id, 2), (newer.id, 2), (older.id, 0), (older.id, 1), (newer.id, 0), (newer.id, 1)]
 
 
-def test_steps_that_wait_are_in_nobodys_way_and_are_first_again_when_their_time_has_come(store: SqlStore) -> None:
-    urgent = make_job(store, n=200, priority=9)
-    for claim in store.claim("w", limit=200, lease_s=60):
+def test_steps_that_wait_are_in_nobodys_way_and_are_first_again_when_their_time_has_come(store: JobStore) -> None:
+    many = 20 if isinstance(store, DynamoStore) else 200
+    urgent = make_job(store, n=many, priority=9)
+    for claim in store.claim("w", limit=many, lease_s=60):
         store.close(claim, ended(StepEvent.AGAIN, delay_s=3600.0))
     patient = make_job(store, n=2)
     assert claim_one(store).job.id == patient.id
     assert store.claim("w", limit=9, lease_s=60, queues=["gpu"]) == []
-    execute(store, f"UPDATE steps SET not_before = {db_clock(store)} WHERE job_id = :id", id=urgent.id)
+    make_claimable(store, urgent.id)
     assert claim_one(store).job.id == urgent.id
-    assert len(store.claim("w", limit=300, lease_s=60)) == 200
+    assert len(store.claim("w", limit=300, lease_s=60)) == many
 
 
+@sql_only
 def test_lanes_without_steps_are_closed_and_opened_again(store: SqlStore) -> None:
     def open_lanes() -> list[str]:
         return [row["tenant"] for row in query(store, "SELECT tenant FROM lanes WHERE rank IS NOT NULL")]
@@ -330,6 +339,7 @@ def test_lanes_without_steps_are_closed_and_opened_again(store: SqlStore) -> Non
     assert claim_one(store).job.tenant == "b"
 
 
+@sql_only
 def test_steps_of_the_release_before_are_found_by_the_sweeper(store: SqlStore) -> None:
     """While both releases are at work, the older makes steps without a lane, also in tenants' closed ones."""
     jobs = [make_job(store, n=2, tenant=tenant) for tenant in ("old", "late")]
@@ -344,6 +354,7 @@ def test_steps_of_the_release_before_are_found_by_the_sweeper(store: SqlStore) -
 # ── Many at once ──────────────────────────────────────────────────────────────────────────────
 
 
+@sql_only
 @pytest.mark.req("A-08", "C-04")
 def test_twenty_claimers_take_two_thousand_steps_once_each_and_nearly_in_order(store_url: str) -> None:
     stores = [open_store(store_url) for _ in range(4)]  # as in four processes
@@ -391,6 +402,7 @@ def plan_of(store: SqlStore, statement: str, parameters: Any) -> str:
         return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explain + statement, parameters))
 
 
+@sql_only
 @pytest.mark.parametrize("tenants", [1, 40])
 def test_a_claim_sorts_nothing_and_scans_no_table(store: SqlStore, tenants: int) -> None:
     for number in range(40):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from conftest import SQL
+from looks import age_upload, make_claimable
 from making import claim_one, complete, done, ended, execute, make_job, make_waiting
 from reelmill.jobs.lifecycle import Event, Status, StepEvent
 from reelmill.jobs.model import Waiting
+from reelmill.jobs.ports import JobStore
 from reelmill.stores.sql import SqlStore, open_store
 
 HOUR = 3600.0
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.req("D-07", "E-10")
-def test_an_empty_platform_has_nothing_to_tell(store: SqlStore) -> None:
+def test_an_empty_platform_has_nothing_to_tell(store: JobStore) -> None:
     told = store.figures(stuck_after_s=HOUR)
 
     assert (told.jobs, told.ready, told.running) == ({}, {}, {})
@@ -24,7 +29,7 @@ def test_an_empty_platform_has_nothing_to_tell(store: SqlStore) -> None:
 
 
 @pytest.mark.req("D-07", "E-10")
-def test_jobs_and_steps_are_counted_by_what_they_are_in(store: SqlStore) -> None:
+def test_jobs_and_steps_are_counted_by_what_they_are_in(store: JobStore) -> None:
     complete(store, make_job(store))
     store.apply(make_job(store).id, Event.CANCEL)
     first = make_job(store, n=3)
@@ -44,10 +49,9 @@ def test_jobs_and_steps_are_counted_by_what_they_are_in(store: SqlStore) -> None
 
 
 @pytest.mark.req("E-10")
-def test_the_oldest_ready_step_counts_from_when_it_could_be_claimed(store: SqlStore) -> None:
+def test_the_oldest_ready_step_counts_from_when_it_could_be_claimed(store: JobStore) -> None:
     job = make_job(store, n=2)
-    past = "'2026-01-01T00:00:00.000Z'"
-    execute(store, f'UPDATE steps SET not_before = {past} WHERE job_id = :id AND "index" = 1', id=job.id)
+    make_claimable(store, job.id, index=1, at=LONG_AGO)
     old = store.figures(stuck_after_s=HOUR).ready["cpu"]
 
     claim = claim_one(store)  # takes index 0
@@ -60,6 +64,7 @@ def test_the_oldest_ready_step_counts_from_when_it_could_be_claimed(store: SqlSt
     assert store.figures(stuck_after_s=HOUR).ready == {}
 
 
+@pytest.mark.parametrize("store_url", SQL, indirect=True)
 @pytest.mark.req("E-10")
 def test_a_ready_step_of_an_ended_job_is_nobodys_oldest(store: SqlStore) -> None:
     make_job(store)
@@ -72,10 +77,10 @@ def test_a_ready_step_of_an_ended_job_is_nobodys_oldest(store: SqlStore) -> None
 
 
 @pytest.mark.req("D-07")
-def test_uploads_that_wait_have_an_age_and_get_stuck(store: SqlStore) -> None:
+def test_uploads_that_wait_have_an_age_and_get_stuck(store: JobStore) -> None:
     _, job = make_waiting(store)
     make_waiting(store)
-    execute(store, "UPDATE videos SET created_at = '2026-01-01T00:00:00.000Z' WHERE id = :id", id=job.video_id)
+    age_upload(store, job.video_id, LONG_AGO)
 
     told = store.figures(stuck_after_s=HOUR)
 

@@ -10,8 +10,7 @@ from making import THREE_STAGES, artifact, at_once, claim_one, done, ended, fini
 from reelmill.errors import StaleAttempt, TransitionRefused
 from reelmill.jobs.lifecycle import Event, Status, StepEvent, StepStatus
 from reelmill.jobs.model import STORING, Artifact, Claim, Job, NewArtifact
-from reelmill.jobs.ports import Failure, Held
-from reelmill.stores.sql import SqlStore
+from reelmill.jobs.ports import Failure, Held, JobStore
 
 SPOOL = "5b0e0f6e-0000-4000-8000-00000000000a"
 WAITS = Failure("storage_unavailable", "storage_unavailable: waiting since noon.")
@@ -21,7 +20,7 @@ def kept(claim: Claim, name: str | None = None) -> NewArtifact:
     return replace(artifact(claim, name), place="spool", spool=SPOOL, retries=3)
 
 
-def storing(store: SqlStore, n: int = 1) -> tuple[Job, list[Artifact]]:
+def storing(store: JobStore, n: int = 1) -> tuple[Job, list[Artifact]]:
     """A job of one stage whose `n` steps are done, each with a file in the spool."""
     job = make_job(store, n)
     for _ in range(n):
@@ -31,7 +30,7 @@ def storing(store: SqlStore, n: int = 1) -> tuple[Job, list[Artifact]]:
 
 
 @pytest.mark.req("E-05", "E-07")
-def test_a_job_with_a_file_in_the_spool_runs_on_in_the_stage_storing(store: SqlStore) -> None:
+def test_a_job_with_a_file_in_the_spool_runs_on_in_the_stage_storing(store: JobStore) -> None:
     job, (first, _) = storing(store, n=2)
     assert (job.status, job.stage, job.spooled, job.storing) == (Status.RUNNING, "render", 2, True)
     assert (job.shown().stage, job.shown().status) == (STORING, Status.RUNNING)
@@ -44,7 +43,7 @@ def test_a_job_with_a_file_in_the_spool_runs_on_in_the_stage_storing(store: SqlS
 
 
 @pytest.mark.req("E-05", "E-07")
-def test_the_last_moved_file_lets_the_job_finish(store: SqlStore) -> None:
+def test_the_last_moved_file_lets_the_job_finish(store: JobStore) -> None:
     job, (first, second) = storing(store, n=2)
     moved = store.moved(first)
     assert moved is not None and (moved.spooled, moved.storing) == (1, True)
@@ -61,7 +60,7 @@ def test_the_last_moved_file_lets_the_job_finish(store: SqlStore) -> None:
     assert types.count("artifact.stored") == 2 and types[-1] == "job.completed"
 
 
-def test_of_two_that_move_the_same_file_one_records_it(store: SqlStore) -> None:
+def test_of_two_that_move_the_same_file_one_records_it(store: JobStore) -> None:
     job, (only,) = storing(store)
     results = at_once(*[lambda: store.moved(only)] * 6)
     assert sum(result is not None for result in results) == 1
@@ -69,7 +68,7 @@ def test_of_two_that_move_the_same_file_one_records_it(store: SqlStore) -> None:
 
 
 @pytest.mark.req("E-05")
-def test_a_job_that_was_cancelled_while_it_stored_still_gets_its_files_and_can_be_retried(store: SqlStore) -> None:
+def test_a_job_that_was_cancelled_while_it_stored_still_gets_its_files_and_can_be_retried(store: JobStore) -> None:
     job, (only,) = storing(store)
     cancelled = store.apply(job.id, Event.CANCEL)
     assert (cancelled.status, cancelled.shown().stage) == (Status.CANCELLED, "render")
@@ -83,7 +82,7 @@ def test_a_job_that_was_cancelled_while_it_stored_still_gets_its_files_and_can_b
 
 
 @pytest.mark.req("E-05")
-def test_a_lost_file_makes_its_step_run_anew_with_what_was_planned_from_it(store: SqlStore) -> None:
+def test_a_lost_file_makes_its_step_run_anew_with_what_was_planned_from_it(store: JobStore) -> None:
     job = make_job(store, 1, stages=THREE_STAGES)
     finish_open_steps(store)
     store.open_stage(job.id, run=1, after="text", opening=opening("render", 2))
@@ -117,7 +116,7 @@ def test_a_lost_file_makes_its_step_run_anew_with_what_was_planned_from_it(store
     assert store.apply(job.id, Event.FINISH, run=1).status is Status.COMPLETED
 
 
-def test_a_lost_file_of_a_cancelled_job_waits_for_its_retry(store: SqlStore) -> None:
+def test_a_lost_file_of_a_cancelled_job_waits_for_its_retry(store: JobStore) -> None:
     job, (only,) = storing(store)
     store.apply(job.id, Event.CANCEL)
     again = store.redo(only)
@@ -129,7 +128,7 @@ def test_a_lost_file_of_a_cancelled_job_waits_for_its_retry(store: SqlStore) -> 
 
 
 @pytest.mark.req("E-05", "C-07")
-def test_a_step_that_waits_is_handed_back_uncharged_with_its_reason_and_a_delay(store: SqlStore) -> None:
+def test_a_step_that_waits_is_handed_back_uncharged_with_its_reason_and_a_delay(store: JobStore) -> None:
     job = make_job(store)
     told = store.close(claim_one(store), ended(StepEvent.RELEASE, failure=WAITS, delay_s=60))
     assert (told.status, told.message) == (Status.RUNNING, WAITS.detail)

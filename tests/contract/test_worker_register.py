@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from making import at_once, db_clock, db_now, execute
+from looks import set_back
+from making import at_once, db_now
 from reelmill.errors import NotFound
-from reelmill.jobs.ports import WorkerSeen
-from reelmill.stores.sql import SqlStore
+from reelmill.jobs.ports import JobStore, WorkerSeen
 
 
 def seen(name: str = "w1", **more: object) -> WorkerSeen:
@@ -24,7 +24,7 @@ def seen(name: str = "w1", **more: object) -> WorkerSeen:
 
 
 @pytest.mark.req("E-08")
-def test_a_worker_is_known_from_its_first_heartbeat_on(store: SqlStore) -> None:
+def test_a_worker_is_known_from_its_first_heartbeat_on(store: JobStore) -> None:
     before = db_now(store)
     first = store.see_worker(seen())
     again = store.see_worker(seen(slots=3))
@@ -37,7 +37,7 @@ def test_a_worker_is_known_from_its_first_heartbeat_on(store: SqlStore) -> None:
 
 
 @pytest.mark.req("E-08")
-def test_a_worker_hears_with_its_heartbeat_that_it_shall_drain(store: SqlStore) -> None:
+def test_a_worker_hears_with_its_heartbeat_that_it_shall_drain(store: JobStore) -> None:
     store.see_worker(seen())
     since = store.drain_worker("w1").draining_at
     assert since is not None
@@ -48,9 +48,9 @@ def test_a_worker_hears_with_its_heartbeat_that_it_shall_drain(store: SqlStore) 
 
 
 @pytest.mark.req("E-08")
-def test_silent_workers_are_told_from_others_and_forgotten(store: SqlStore) -> None:
+def test_silent_workers_are_told_from_others_and_forgotten(store: JobStore) -> None:
     store.see_worker(seen("dead"))
-    execute(store, f"UPDATE workers SET seen_at = {db_clock(store, 100)}")
+    set_back(store, "workers", "seen_at", 100)
     store.see_worker(seen("alive"))
 
     silent = {worker.id: worker.silent_s for worker in store.workers()}
@@ -63,7 +63,7 @@ def test_silent_workers_are_told_from_others_and_forgotten(store: SqlStore) -> N
 
 
 @pytest.mark.req("E-08")
-def test_first_heartbeats_at_the_same_moment_are_one_row(store: SqlStore) -> None:
+def test_first_heartbeats_at_the_same_moment_are_one_row(store: JobStore) -> None:
     found = at_once(*[lambda: store.see_worker(seen())] * 4)
     assert [worker.id for worker in found] == ["w1"] * 4
     assert len(store.workers()) == 1

@@ -10,7 +10,14 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from reelmill.errors import PipelineUnknown, ReelmillError, TooManySteps, TransitionRefused, UploadNeeded
+from reelmill.errors import (
+    DatabaseUnavailable,
+    PipelineUnknown,
+    ReelmillError,
+    TooManySteps,
+    TransitionRefused,
+    UploadNeeded,
+)
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.lifecycle import CLAIMABLE, Event, StepStatus
 from reelmill.jobs.model import Job, Json, Step, StepSpec
@@ -98,7 +105,7 @@ class Planner:
     def advance(self, job: Job) -> None:
         """Open the next stage of a job whose present stage has no open step, or finish it. Repeatable.
 
-        A stage that can't be planned fails the job with the reason.
+        A stage that can't be planned fails the job with the reason. Raises DatabaseUnavailable.
         """
         while job.status in CLAIMABLE and job.stage is not None:
             names = [stage.name for stage in job.stages]
@@ -116,6 +123,8 @@ class Planner:
                     done[step.stage].append(step.output or {})
             try:
                 opening = self._plan(job, rest[0], done)
+            except DatabaseUnavailable:  # no fault of the job's: the sweeper finds it again
+                raise
             except ReelmillError as error:
                 with suppress(TransitionRefused):
                     failure = Failure(error.code, error.detail)

@@ -328,7 +328,8 @@ class JobStore(Protocol):
     def release_all(self) -> int:
         """Take back every running step, uncharged, and every named lease: the caller is the only process there is.
 
-        An embedded server does it at start, under its folder's lock.
+        An embedded server does it at start, under its folder's lock. Nor does any step wait on for its `not_before`:
+        the clock may have been set back since.
         """
         ...
 

@@ -214,6 +214,10 @@ class Runner:
         """Return how many steps are being worked on."""
         return len(self._works)
 
+    def beat(self) -> None:
+        """Lengthen the leases of all that runs here. Raises DatabaseUnavailable."""
+        self.store.beat(list(self._held_works()), lease_s=self.policy.lease_s)
+
     def alive(self) -> bool:
         """Return whether every worker, and the thread that keeps the leases, is at its work."""
         if self._draining.is_set():
@@ -464,24 +468,6 @@ class Runner:
             self.drain()
 
 
-def clear_dead_scratch(scratch: Path) -> None:
-    """Remove the scratch folders of workers of this machine whose processes are gone."""
-    for folder in scratch.glob(f"{socket.gethostname()}-*-*"):
-        pid = folder.name.rsplit("-", 2)[1]
-        if pid.isdigit() and not _lives(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 class StepWork:
     """The `Work` of one claimed step."""
 
@@ -565,9 +551,19 @@ class StepWork:
         return self._runner.files.put(path, made, self.stop)
 
     def discard(self) -> None:
-        """Remove what was published for nothing; what can't be removed now is swept later."""
+        """Remove what was published for nothing; what can't be removed now is swept later.
+
+        What a row names stays: the closing write whose reply was lost was done, and then refused as a second one.
+        """
+        if not self._published:
+            return
+        try:
+            named = {artifact.key for artifact in self._runner.store.artifacts(self.claim.job.id)}
+        except DatabaseUnavailable:
+            return
         for key in self._published:
-            self._runner.files.delete(key)
+            if key not in named:
+                self._runner.files.delete(key)
 
     def _check_held(self) -> None:
         """Raises Stopped when the step isn't ours any more: a worker that was frozen must store nothing."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from reelmill.errors import ObjectMissing, RequestInvalid
-from reelmill.jobs.model import UploadLimits
+from reelmill.jobs.model import StoredPart, UploadLimits
 
 OCTETS = "application/octet-stream"
 
@@ -87,3 +88,8 @@ def base64_of(sha256: str) -> str:
 def hex_of(checksum: str | None) -> str | None:
     """Return S3's SHA-256 in hex; None for that of parts (`…-N`), which isn't the object's."""
     return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+
+
+def told(parts: Sequence[StoredPart]) -> list[tuple[int, int, str]]:
+    """Return what two listings of the same parts have in common: numbers, sizes and ETags."""
+    return [(part.number, part.size_bytes, part.etag.strip('"')) for part in parts]

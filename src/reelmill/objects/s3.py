@@ -54,6 +54,7 @@ from reelmill.objects.names import (
     disposition,
     hex_of,
     is_key,
+    told,
 )
 from reelmill.objects.s3_errors import storage
 from reelmill.objects.s3_place import Place
@@ -504,7 +505,7 @@ class S3Store:
         try:
             arrived = self.list_parts(key, multipart_id)
             wanted = sorted(parts, key=lambda part: part.number)
-            if [part.number for part in wanted] != list(range(1, len(parts) + 1)) or _told(wanted) != _told(arrived):
+            if [part.number for part in wanted] != list(range(1, len(parts) + 1)) or told(wanted) != told(arrived):
                 raise BodyMismatch(f"{len(parts)} parts of {size} bytes were to be joined; the store has others")
             self.join(key, multipart_id, arrived)
         except MultipartGone:
@@ -594,7 +595,3 @@ def _at_once(_what: str, act: Callable[[], T]) -> T:
 
 
 _HEADERS = {"content-type": "Content-Type", "if-none-match": "If-None-Match"}
-
-
-def _told(parts: Sequence[StoredPart]) -> list[tuple[int, int, str]]:
-    return [(part.number, part.size_bytes, part.etag.strip('"')) for part in parts]

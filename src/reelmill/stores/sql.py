@@ -17,7 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from reelmill.errors import LeaseLost, NotFound, SourceGone, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import (
+    DatabaseUnavailable,
+    LeaseLost,
+    NotFound,
+    SourceGone,
+    StaleAttempt,
+    TransitionRefused,
+    UploadNeeded,
+)
 from reelmill.jobs.lifecycle import (
     CLAIMABLE,
     UPLOAD_ERRORS,
@@ -396,6 +404,8 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
     def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
         try:
             return self._finish_all(ended)
+        except DatabaseUnavailable:
+            raise  # it is so for all
         except Exception as error:
             if len(ended) == 1:
                 return [error]
@@ -481,6 +491,9 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
             lanes.open_lanes(tx, [(freed["tenant"], freed["queue"], freed["rank"])])
             moves.end_attempt(tx, step_id, attempt, StepEvent.RELEASE, None)
             moves.note(tx, row, [("step.released", {"step": step_id, "attempt": attempt})])
+        # Nor does anybody wait on: a step that was queued before the clock was set back would wait for all that time.
+        waiting = sa.update(steps).where(steps.c.status == StepStatus.READY, steps.c.not_before > now())
+        tx.execute(waiting.values(not_before=now()))
         return len(held)
 
     @writing

@@ -13,7 +13,8 @@ Labels alone are a map, because listings filter by them.
     {job_id}       artifact#{name}                  a file; counts when its step is done in the same attempt
     {job_id}       event#{seq}                      an event that has left the outbox
     key#{key}      key                              which video a key belongs to
-    tenants        {tenant}                         who has anything at all
+    tenants        {tenant}                         who has steps, in which queues, and what it has used lately
+    workers        {worker_id}                      a process that claims steps
     leases         {name}                           a named lease
 """
 
@@ -27,19 +28,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reelmill.jobs.lifecycle import CLAIMABLE, ENDED, PROCESSING_OF, Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Step, Video
+from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Step, Video, Worker
 from reelmill.jobs.ports import NewJob, NewVideo, Opening
 from reelmill.stores import rows
 
 DOCUMENTS = {
     "params", "source", "output", "meta", "data", "stages", "warnings", "live", "folded", "outbox", "end", "history",
-    "intent", "scopes", "successor", "note",
+    "intent", "scopes", "successor", "note", "queues", "moving", "redo",
 }  # fmt: skip
 STAMPS = {
     "created_at", "uploaded_at", "upload_expires_at", "queued_at", "started_at", "completed_at", "finished_at",
     "not_before", "rung_at", "swept_at", "stamped_at", "driver_at", "ended_at", "revoked_at", "until",
+    "stored_at", "seen_at", "draining_at",
 }  # fmt: skip
-FLOATS = {"progress_pct", "progress", "lease_s", "seconds"}
+FLOATS = {"progress_pct", "progress", "lease_s", "seconds", "usage"}
 RENAMED = {"video_id": "of_video", "job_id": "of_job"}  #: in the table, whose hash key may have these names
 INDEXED = ("list_of", "list_at", "turn_of", "turn_at", "watch_of", "watch_at")
 
@@ -48,12 +50,12 @@ OWN = {
     "intent", "driver_at", "swept_at", "output_s3_keys", "stage_no", "gen", "not_before", "rung_at", "lease_s", "beat",
     "owed",
     "end", "ended_by", "history", "holder", "seconds", "until", "sha256", "body_sha256", "status_code", "body",
-    "content_type", "note", "successor", "by", "path",
+    "content_type", "note", "successor", "by", "path", "usage", "waits", "later", "sorting", "moving", "redo", "redos",
+    "release",
 }  # fmt: skip
+NOUNS = (Video, Job, Step, Artifact, ApiKey, AuditEntry, Worker)
 NAMES = (
-    OWN
-    | {RENAMED.get(f.name, f.name) for noun in (Video, Job, Step, Artifact, ApiKey, AuditEntry) for f in fields(noun)}
-    | set(INDEXED)
+    OWN | {RENAMED.get(f.name, f.name) for noun in NOUNS for f in fields(noun)} | set(INDEXED)
 )  #: of all attributes that an item may have beside its key
 
 PLANNED = "planned"  #: of a step whose stage isn't open yet: nobody sees it
@@ -194,9 +196,12 @@ def new_job(told: Mapping[str, Any], at: datetime, opening: Opening | None) -> I
         progress_pct=0.0,
         message="Queued" if opening else "Waiting for the upload",
         warnings=[],
+        spooled=0,
         created_at=at,
         stamped_at=at,
         epoch=0,
+        sorting=0,
+        redos=0,
         live={},
         folded={},
     )
@@ -243,9 +248,12 @@ def new_steps(job: Item, opening: Opening, epoch: int, at: datetime) -> list[Ite
             params=dict(spec.params),
             digest=spec.digest,
             optional=spec.optional,
+            queue=spec.queue,
+            later=not spec.first,
             tenant=job["tenant"],
             status=PLANNED,
             gen=epoch,
+            redos=job["redos"],
             plan=plan,
             run=0,
             attempt=0,
@@ -285,9 +293,24 @@ def event_key(seq: int) -> str:
     return f"event#{seq:010}"
 
 
-def turn(priority: int, queued_at: datetime, *more: str) -> str:
-    """Return a place in the queue, as text that sorts: higher priorities first, then older ones."""
-    return "#".join((f"{10**9 - priority:010}", stamp(queued_at), *more))
+def turn(priority: int, *more: str) -> str:
+    """Return a place in a queue, as text that sorts: higher priorities first, then what follows."""
+    return "#".join((rank(priority), *more))
+
+
+def rank(priority: int) -> str:
+    """Return the part of a place that its priority decides; all are equally long."""
+    return f"{10**9 - priority:010}"
+
+
+def lane(tenant: str, queue: str) -> str:
+    """Return where the steps of a tenant that could be claimed stand in `by_turn`."""
+    return f"ready#{tenant}#{queue}"
+
+
+def queued(tenant: str) -> str:
+    """Return where the queued jobs of a tenant stand in `by_watch`."""
+    return f"queued#{tenant}"
 
 
 def place_video(video: Item) -> None:
@@ -308,11 +331,13 @@ def place_job(job: Item) -> None:
     status = Status(job["status"])
     job.update(list_of=f"job#{job['tenant']}", list_at=listed_at(job))
     if status is Status.QUEUED:
-        job.update(watch_of="queued", watch_at=turn(job["priority"], job["queued_at"], job["id"]))
+        job.update(watch_of=queued(job["tenant"]), watch_at=turn(job["priority"], stamp(job["queued_at"]), job["id"]))
     elif status is Status.RUNNING:
         job.update(watch_of="running", watch_at=job["id"])
     elif status in ENDED and job["swept_at"] is None:
         job.update(watch_of="unswept", watch_at=job["id"])
+    else:
+        job.update(watch_of="ended" if status in ENDED else "waiting", watch_at=job["id"])
     if job["due"] is not None:
         job.update(turn_of="due", turn_at=job["id"])
     elif status in CLAIMABLE and job["steps_done"] >= job["steps_planned"]:
@@ -320,13 +345,28 @@ def place_job(job: Item) -> None:
 
 
 def place_step(step: Item, job: Item) -> None:
-    """Set the indexes that a step stands in: its tenant's queue, and those that are held or whose end isn't told."""
+    """Set the indexes that a step stands in: its tenant's queue, and those that are held or whose end isn't told.
+
+    job: one from before its priority was changed doesn't undo what the step got by the change (`sorting`).
+    """
     _clear(step)
-    if step["status"] == StepStatus.READY:
-        place = turn(job["priority"], job["queued_at"], job["id"], f"{step['index']:06}")
-        step.update(turn_of=f"ready#{step['tenant']}", turn_at=place)
+    if step["priority"] is None or job["sorting"] > step["sorting"]:
+        step.update(priority=job["priority"], sorting=job["sorting"])
+    if step["status"] == StepStatus.READY and step["waits"]:
+        step.update(turn_of="waits", turn_at=f"{stamp(step['not_before'])}#{step['id']}")
+    elif step["status"] == StepStatus.READY:
+        place = str(int(step["later"])), stamp(job["queued_at"]), job["id"], f"{step['index']:06}"
+        step.update(turn_of=lane(step["tenant"], step["queue"]), turn_at=turn(step["priority"], *place))
     if step["status"] == StepStatus.RUNNING or step["owed"]:
         step.update(watch_of="held", watch_at=step["id"])
+
+
+def place_artifact(artifact: Item) -> None:
+    """Set the index that a file stands in while it waits in a spool."""
+    _clear(artifact)
+    if artifact["place"] == "spool":
+        place = f"{artifact['spool']}#{stamp(artifact['created_at'])}#{artifact['id']}"
+        artifact.update(watch_of="spool", watch_at=place)
 
 
 def listed_at(item: Item) -> str:

@@ -5,11 +5,11 @@ They change the item that they are given and return the events. None means that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from reelmill.errors import TransitionRefused
+from reelmill.errors import NotFound, TransitionRefused
 from reelmill.jobs.lifecycle import (
     CLAIMABLE,
     ENDED,
@@ -96,6 +96,8 @@ def finish(job: Item, run: int | None, keys: list[str], at: datetime) -> Events:
     guard(job, Event.FINISH, run)
     if is_open(job):
         raise TransitionRefused(f"The job has open steps, which doesn't allow '{Event.FINISH}'.", status=job["status"])
+    if job["spooled"]:
+        raise TransitionRefused(f"Files wait in a spool, which doesn't allow '{Event.FINISH}'.", status=job["status"])
     job.update(
         status=target(Event.FINISH), progress_pct=100.0, message="Completed", started_at=job["started_at"] or at,
         completed_at=at, output_s3_keys=keys,
@@ -146,6 +148,46 @@ def retry(job: Item, run: int | None, steps: Iterable[Item], opening: Opening | 
     return [("job.retried", {})]
 
 
+def set_priority(job: Item, priority: int, tenant: str | None) -> Events:
+    """Let the job's steps be claimed earlier or later; `settle` sorts those that are ready."""
+    if tenant not in (None, job["tenant"]):
+        raise NotFound(f"There is no job {job['id']}.")
+    if job["status"] in ENDED:
+        raise TransitionRefused(
+            f"The job is {job['status']}: its priority has no meaning any more.", status=job["status"]
+        )
+    job.update(priority=priority, sorting=job["sorting"] + 1)
+    leave_work(job)
+    return [("job.priority", {"priority": priority})]
+
+
+def store(job: Item, artifact: Item) -> Events:
+    """Count a file of the spool as stored; `settle` notes it on the artifact."""
+    job.update(spooled=job["spooled"] - 1, moving={**(job["moving"] or {}), artifact["sk"]: artifact["id"]})
+    leave_work(job)
+    return [("artifact.stored", {"name": artifact["name"]})]
+
+
+def redo(job: Item, step: Item, lost: Item, steps: Sequence[Item], left: int) -> Events:
+    """Go back to a done step whose file was lost; `settle` frees it, and removes what was planned from it.
+
+    steps: all of the job, as they are while the job is like this. left: files in spools that are of other steps.
+    """
+    mine = [one for one in steps if one["stage"] == step["stage"]]
+    closed = [one for one in mine if one["status"] == StepStatus.DONE or (one["status"] == StepStatus.FAILED)]
+    if step["stage"] != job["stage"]:  # a stage was left when all its ends were told
+        job.update(stage=step["stage"], live={}, folded={str(one["index"]): one["attempt"] for one in mine})
+        job.update(steps_planned=len(mine), steps_done=len(closed), opened=step["gen"], plan=step["plan"])
+    job["steps_done"] -= 1
+    job["redos"] += 1
+    job.update(
+        spooled=left,
+        redo={"no": job["redos"], "stage_no": step["stage_no"], "step": step["sk"], "attempt": step["attempt"]},
+    )
+    leave_work(job)
+    return [("step.redo", {"step": step["id"], "lost": lost["name"]})]
+
+
 def is_told(job: Item, step: Item) -> bool:
     """Whether the job knows of the end of the step's present attempt. A stage is left only when it knows of all."""
     return bool(step["stage"] != job["stage"] or job["folded"].get(str(step["index"]), 0) >= step["attempt"])
@@ -163,8 +205,11 @@ def tell(job: Item, step: Item, at: datetime) -> Events | None:
     if end["code"] is not None:
         told |= {"code": end["code"], "detail": end["detail"]}
     events: Events = [(SAID_OF[end["event"]], told)]
+    if end["event"] == StepEvent.RELEASE and end["detail"] and job["status"] not in ENDED:
+        job["message"] = end["detail"]  # what it waits for
     if step["status"] == StepStatus.DONE:
         job["steps_done"] += 1
+        job["spooled"] += end["spooled"]
         job["warnings"] = [*job["warnings"], *end["warnings"]]
         if end["message"] and job["status"] not in ENDED:
             job["message"] = end["message"]

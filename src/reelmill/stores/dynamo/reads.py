@@ -15,8 +15,10 @@ from reelmill.stores import rows
 from reelmill.stores.dynamo import items, moves
 from reelmill.stores.dynamo.core import Core
 from reelmill.stores.dynamo.items import PLANNED, Item, is_opened
+from reelmill.stores.dynamo.usage import usage_of
 
 T = TypeVar("T")
+COUNTED_MOST = 1000  #: jobs before one in the queue
 
 
 class Reads(Core):
@@ -78,7 +80,7 @@ class Reads(Core):
             "by_list", f"video#{tenant}", before=page_before(cursor), forward=False, limit=limit + 1, having=having
         )
         # The drivers, not the videos, know how the processing goes; they are asked for by the page.
-        driven = chain.from_iterable(self._driven(some) for some in _batches(found, limit + 1))
+        driven = chain.from_iterable(self._driven(some) for some in batches(found, limit + 1))
         latest = None if older_than_s is None else self.table.clock.at() - timedelta(seconds=older_than_s)
         wanted = (
             v
@@ -112,7 +114,7 @@ class Reads(Core):
             of_video = self.table.query(
                 video_id, "job#", before=f"job#{before}" if before else "", forward=False, limit=limit + 1
             )
-            read = chain.from_iterable(self._jobs(j["id"] for j in some) for some in _batches(of_video, limit + 1))
+            read = chain.from_iterable(self._jobs(j["id"] for j in some) for some in batches(of_video, limit + 1))
             having["tenant"] = tenant
             found = (job for job in read if all(job[name] == value for name, value in having.items()))
         read_jobs = (
@@ -163,12 +165,8 @@ class Reads(Core):
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         # The steps first: what a done step has published was there before.
-        done = {
-            (step["id"], step["attempt"])
-            for step in self.table.query(job_id, "step#")
-            if step["status"] == StepStatus.DONE
-        }
-        made = [item for item in self.table.query(job_id, "artifact#") if (item["step_id"], item["attempt"]) in done]
+        steps = {step["id"]: step for step in self.table.query(job_id, "step#")}
+        made = [one for one in self.table.query(job_id, "artifact#") if counts(one, steps.get(one["step_id"]))]
         return [items.to_artifact(one) for one in sorted(made, key=lambda a: (a["stage_no"], a["index"], a["name"]))]
 
     def events_after(self, after: Mapping[str, int], limit: int = 500) -> list[JobEvent]:
@@ -211,7 +209,30 @@ class Reads(Core):
         job = self.table.get(job_id, "job")
         if job is None or job["status"] != Status.QUEUED:
             return None
-        return self.table.count("by_watch", "queued", job["watch_at"])
+        usage, mine = self.usages(), job["tenant"]
+        rank = items.rank(job["priority"])
+
+        def ahead(tenant: str) -> int:
+            if tenant == mine:
+                before: str = job["watch_at"]
+            else:
+                is_first = (usage[tenant], tenant) < (usage[mine], mine)
+                before = f"{rank}~" if is_first else f"{rank}#"  # with those of this priority, or without
+            return self.table.count("by_watch", items.queued(tenant), before, COUNTED_MOST)
+
+        counted: list[int] = self.table.each(ahead, list(usage))
+        return min(sum(counted), COUNTED_MOST)
+
+    def usages(self) -> dict[str, float]:
+        """Return what each tenant that ever had a step has used, as the logarithm that `stores/lanes.py` tells of."""
+        return {tenant["sk"]: usage_of(tenant, self.at()) for tenant in self.table.query("tenants")}
+
+
+def counts(artifact: Item, step: Item | None) -> bool:
+    """Whether an artifact is one of its step's: the step is done by the attempt that published it."""
+    if step is None or step["status"] != StepStatus.DONE:
+        return False
+    return bool((step["attempt"], step["redos"]) == (artifact["attempt"], artifact["redos"]))
 
 
 def page_before(cursor: str | None) -> str | None:
@@ -221,7 +242,7 @@ def page_before(cursor: str | None) -> str | None:
     return f"{items.stamp(moment)}#{row_id}"
 
 
-def _batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(found: Iterable[T], size: int) -> Iterator[list[T]]:
     found = iter(found)
     while some := list(islice(found, size)):
         yield some

@@ -4,7 +4,8 @@ A change that concerns several items is decided by one write, of the job or the 
 brings the other items there, each by a write that is guarded by its own state, and then takes the mark away. Who made
 the change settles at once; when it dies in between, the next sweep does.
 
-    job     →  its steps become ready or cancelled, its video gets it as the newest job
+    job     →  its steps become ready or cancelled, or stand elsewhere in the queue; those planned from a lost file go;
+               files that it counts as stored say so; its video gets it as the newest job
     step    →  its job is told of the end of an attempt (`moves.tell`), once
     video   →  its job is made, queued, failed or cancelled
 
@@ -20,7 +21,7 @@ from datetime import datetime
 from typing import Any
 
 from reelmill.errors import NotFound
-from reelmill.jobs.lifecycle import CLAIMABLE, ENDED, Status, StepEvent, StepStatus
+from reelmill.jobs.lifecycle import CLAIMABLE, ENDED, Status, StepEvent, StepStatus, step_after
 from reelmill.jobs.ports import Failure, Opening
 from reelmill.stores.dynamo import items, moves
 from reelmill.stores.dynamo.core import Core
@@ -57,12 +58,16 @@ class Settling(Core):
                 break
             for step in untold:
                 self.tell(step)
+        if job["redo"] is not None:
+            steps = self._take_back(job, steps)
+        for name, artifact_id in (job["moving"] or {}).items():
+            self._note_stored(job_id, name, artifact_id)
         self.table.each(lambda step: self._mend(job, step), [step for step in steps if _differs(job, step)])
 
         def unmark(now_job: Item, _: datetime) -> list[Any] | None:
             if now_job["due"] is None or now_job["due"] != job["due"]:
                 return None  # a newer change has its own mark
-            now_job.update(due=None, led=True)
+            now_job.update(due=None, led=True, moving=None, redo=None)
             return []
 
         return self.change_job(job_id, unmark) if job["due"] is not None else job
@@ -83,12 +88,25 @@ class Settling(Core):
 
     def plan(self, job: Item, opening: Opening, epoch: int, at: datetime) -> None:
         """Put the steps of a stage where they will be when it opens; nobody sees them before."""
-        self.table.add(Item(pk="tenants", sk=job["tenant"]))
+        self._name_lanes(job["tenant"], {spec.queue for spec in opening.specs})
         wanted = {step["sk"]: step for step in items.new_steps(job, opening, epoch, at)}
         for step in self.table.query(job["id"], f"step#{opening.stage}#"):
             if step["sk"] not in wanted and step["status"] == PLANNED and step["gen"] <= epoch:
                 self.table.remove(step["pk"], step["sk"], version=step["version"])  # of an opening that never came
         self.table.each(self._plan, list(wanted.values()))
+
+    def _name_lanes(self, tenant: str, queues: set[str]) -> None:
+        """Let claimers know in which queues a tenant has steps, before it has them."""
+
+        def name(item: Item, _: datetime) -> bool:
+            known = item["queues"]
+            item["queues"] = sorted({*known, *queues})
+            return bool(item["queues"] != known)
+
+        if self.change("tenants", tenant, name) is None:
+            new = Item(pk="tenants", sk=tenant, queues=sorted(queues))
+            if not self.table.add(new):
+                self.change("tenants", tenant, name)
 
     def _plan(self, planned: Item) -> None:
         if self.table.add(Item(planned)):
@@ -96,7 +114,7 @@ class Settling(Core):
 
         def over(there: Item, _: datetime) -> bool:
             # An earlier opening that came to nothing; a late one doesn't replace what is newer.
-            if there["status"] != PLANNED or there["gen"] > planned["gen"]:
+            if there["status"] != PLANNED or (there["gen"], there["redos"]) > (planned["gen"], planned["redos"]):
                 return False
             there.update(planned)
             return True
@@ -115,13 +133,13 @@ class Settling(Core):
                         end_attempt(now_step, StepEvent.CANCEL, None, at)
                     now_step.update(
                         status=StepStatus.CANCELLED, worker_id=None, beat=None, progress=0.0, rung_at=None,
-                        finished_at=at,
+                        waits=None, finished_at=at,
                     )  # fmt: skip
             elif now_step["status"] == PLANNED:
                 now_step.update(status=StepStatus.READY, created_at=at, not_before=at)
-            else:
+            elif now_step["status"] in AGAIN:
                 now_step.update(
-                    status=StepStatus.READY, tries=0, crashes=0, progress=0.0, not_before=at, rung_at=None,
+                    status=StepStatus.READY, tries=0, crashes=0, progress=0.0, not_before=at, waits=None, rung_at=None,
                     finished_at=None, error_code=None, error_detail=None,
                 )  # fmt: skip
             now_step["gen"] = job["epoch"]
@@ -133,6 +151,55 @@ class Settling(Core):
                 self.table.remove(step["pk"], step["sk"], version=step["version"])  # of an opening that came to nothing
             return
         self.change(step["pk"], step["sk"], follow)
+
+    def _note_stored(self, job_id: str, name: str, artifact_id: str) -> None:
+        """Let an artifact be stored, as its job has counted it."""
+
+        def note(artifact: Item, at: datetime) -> bool:
+            if (artifact["id"], artifact["place"]) != (artifact_id, "spool"):
+                return False
+            artifact.update(place="stored", spool=None, stored_at=at)
+            items.place_artifact(artifact)
+            return True
+
+        self.change(job_id, name, note)
+
+    def _take_back(self, job: Item, steps: list[Item]) -> list[Item]:
+        """Free the step whose file was lost, remove what was planned from it, and return the steps that are left.
+
+        What was planned since then has a higher `redos`: who comes late leaves it alone.
+        """
+        redo: dict[str, Any] = job["redo"]
+        gone = {s["id"]: s for s in steps if s["stage_no"] > redo["stage_no"] and s["redos"] < redo["no"]}
+        for made in self.table.query(job["id"], "artifact#"):
+            key = items.key_of(made["step_id"])[1]
+            if made["step_id"] in gone or (key == redo["step"] and made["attempt"] <= redo["attempt"]):
+                self._remove(made, redo["no"])
+        for step in gone.values():
+            for attempt in self.table.query(job["id"], f"attempt#{step['stage']}#{step['index']:06}#"):
+                self._remove(attempt, redo["no"])
+        self.table.each(lambda step: self._remove(step, redo["no"]), list(gone.values()))
+
+        def free(step: Item, at: datetime) -> bool:
+            if step["status"] != StepStatus.DONE or step["attempt"] != redo["attempt"]:
+                return False
+            ready = step_after(StepStatus.DONE, StepEvent.REDO)
+            step.update(
+                status=step_after(ready, StepEvent.CANCEL) if job["status"] in ENDED else ready, tries=0, crashes=0,
+                progress=0.0, output=None, rung_at=None, not_before=at, waits=None, finished_at=None, gen=job["epoch"],
+            )  # fmt: skip
+            items.place_step(step, job)
+            return True
+
+        self.change(job["id"], redo["step"], free)
+        return [step for step in steps if step["id"] not in gone]
+
+    def _remove(self, item: Item | None, redos: int) -> None:
+        """Remove an item, unless it has come anew since the job went back for the time `redos`."""
+        while item is not None and item["redos"] < redos:
+            if self.table.remove(item["pk"], item["sk"], version=item["version"]):
+                return
+            item = self.table.get(item["pk"], item["sk"])
 
     def _lead(self, job: Item) -> None:
         """Let the newest job drive its video."""
@@ -226,6 +293,8 @@ def _differs(job: Item, step: Item) -> bool:
         return True
     if job["status"] in ENDED:
         return step["status"] not in AGAIN or step["gen"] < job["epoch"]
+    if step["status"] == StepStatus.READY:
+        return bool(step["sorting"] < job["sorting"])
     mine = step["stage"] == job["stage"] and job["status"] in CLAIMABLE
     return bool(mine and step["status"] in AGAIN and step["gen"] < job["epoch"])
 

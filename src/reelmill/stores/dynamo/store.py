@@ -18,10 +18,14 @@ from reelmill.jobs.model import Job, Json, Video
 from reelmill.jobs.ports import Failure, NewJob, NewVideo, Opening
 from reelmill.stores.dynamo import items, moves
 from reelmill.stores.dynamo.core import Events, writing
+from reelmill.stores.dynamo.figures import DynamoFigures
 from reelmill.stores.dynamo.items import Item
 from reelmill.stores.dynamo.place import read_place
+from reelmill.stores.dynamo.spool import Spooled
 from reelmill.stores.dynamo.table import Table
+from reelmill.stores.dynamo.usage import Usage
 from reelmill.stores.dynamo.work import Leases, Work
+from reelmill.stores.dynamo.workers import Workers
 
 OPEN_UPLOADS = (UploadStatus.AWAITING, UploadStatus.EXPIRED)  # may still be completed
 
@@ -34,12 +38,13 @@ def open_store(url: str, on_commit: Callable[[], None] | None = None) -> DynamoS
     return DynamoStore(Table(read_place(url)), on_commit)
 
 
-class DynamoStore(Work):
+class DynamoStore(Work, Spooled, Workers, DynamoFigures):
     """JobStore on DynamoDB."""
 
     def __init__(self, table: Table, on_commit: Callable[[], None] | None = None) -> None:
         super().__init__(table, on_commit)
         self.leases = Leases(table.clock.ticks)
+        self.usage = Usage(self)
 
     def close_engine(self) -> None:
         """Give all connections back."""
@@ -241,8 +246,8 @@ class DynamoStore(Work):
 
         def again(now_job: Item, at: datetime) -> Events:
             moves.guard(now_job, Event.RETRY, run)
-            if now_job["epoch"] != job["epoch"]:
-                raise TransitionRefused("The job was retried just now.", status=now_job["status"])
+            if (now_job["epoch"], now_job["redos"]) != (job["epoch"], job["redos"]):
+                raise TransitionRefused("The job was retried or went back just now.", status=now_job["status"])
             return moves.retry(now_job, run, steps, opening, at)
 
         self.change_job(job_id, again)
@@ -257,7 +262,7 @@ class DynamoStore(Work):
 
         def begin(now_job: Item, _: datetime) -> Events | None:
             opened.clear()
-            if now_job["epoch"] != job["epoch"]:
+            if (now_job["epoch"], now_job["redos"]) != (job["epoch"], job["redos"]):
                 return None
             events = moves.next_stage(now_job, run, after, opening)
             if events is not None:
@@ -266,6 +271,11 @@ class DynamoStore(Work):
 
         self.change_job(job_id, begin)
         return items.to_job(self.settle(job_id)) if opened else None
+
+    @writing
+    def set_priority(self, job_id: str, priority: int, tenant: str | None = None) -> Job:
+        self.change_job(job_id, lambda job, _: moves.set_priority(job, priority, tenant))
+        return items.to_job(self.settle(job_id))
 
     @writing
     def mark_swept(self, job_id: str) -> None:

@@ -183,12 +183,13 @@ class Table:
                 yield item
 
     def index(
-        self, name: str, value: str, *, before: str | None = None, forward: bool = True, limit: int | None = None,
-        having: Mapping[str, Any] | None = None,
+        self, name: str, value: str, *, before: str | None = None, prefix: str | None = None, forward: bool = True,
+        limit: int | None = None, having: Mapping[str, Any] | None = None,
     ) -> Iterator[Item]:  # fmt: skip
         """Yield what an index has under `value`, in its order; it may be some milliseconds behind the items.
 
-        before: only places below this one. having: fields that must be so; a field of a map is named by a pair.
+        before: only places below this one; or prefix: only places that begin so.
+        having: fields that must be so; a field of a map is named by a pair.
         """
         (index,) = (each for each in definition()["indexes"] if each["name"] == name)
         names = {"#value": index["hash_key"]}
@@ -198,6 +199,10 @@ class Table:
             names["#at"] = index["range_key"]
             values[":before"] = {"S": before}
             where += " AND #at < :before"
+        elif prefix is not None:
+            names["#at"] = index["range_key"]
+            values[":prefix"] = {"S": prefix}
+            where += " AND begins_with(#at, :prefix)"
         asked: dict[str, Any] = {"IndexName": name}
         guards = []
         for number, (field, wanted) in enumerate((having or {}).items()):
@@ -211,8 +216,8 @@ class Table:
         asked |= {"ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
         yield from self._pages(where, asked, forward, limit)
 
-    def count(self, name: str, value: str, before: str) -> int:
-        """Return how many items an index has under `value`, before a place."""
+    def count(self, name: str, value: str, before: str, most: int) -> int:
+        """Return how many items an index has under `value`, before a place; `most` at most."""
         (index,) = (each for each in definition()["indexes"] if each["name"] == name)
         asked = {
             "IndexName": name,
@@ -220,7 +225,12 @@ class Table:
             "ExpressionAttributeNames": {"#value": index["hash_key"], "#at": index["range_key"]},
             "ExpressionAttributeValues": {":value": {"S": value}, ":before": {"S": before}},
         }
-        return sum(page["Count"] for page in self._replies("#value = :value AND #at < :before", asked, True, None))
+        found = 0
+        for page in self._replies("#value = :value AND #at < :before", asked, True, most):
+            found += page["Count"]
+            if found >= most:
+                break
+        return min(found, most)
 
     def scan(self) -> Iterator[Item]:
         """Yield every item of the table: for a look at all of it, not for work."""

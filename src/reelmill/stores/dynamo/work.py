@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from reelmill.errors import DatabaseUnavailable, LeaseLost, NotFound, StaleAttempt
@@ -21,6 +21,9 @@ from reelmill.stores.dynamo.items import Item
 from reelmill.stores.dynamo.reads import Reads
 from reelmill.stores.dynamo.settle import Settling, end_attempt
 from reelmill.stores.dynamo.table import Written
+from reelmill.stores.dynamo.turns import Turns
+from reelmill.stores.dynamo.usage import Usage
+from reelmill.stores.lanes import ESTIMATE_S, WAKE_MOST, Charge, close_charge
 
 CLAIM_TRIES = 4  #: other claimers may have taken what we saw
 SPARE = 16  #: seen beyond what is wanted, for others claim too
@@ -59,17 +62,28 @@ class Work(Reads, Settling):
     """The part of the store that workers and the sweeper use most."""
 
     leases: Leases
+    usage: Usage
 
     # ── claiming ──────────────────────────────────────────────────────────────────────────────
 
     @writing
-    def claim(self, worker_id: str, *, limit: int, lease_s: float, engine_task_id: str | None = None) -> list[Claim]:
+    def claim(
+        self,
+        worker_id: str,
+        *,
+        limit: int,
+        lease_s: float,
+        engine_task_id: str | None = None,
+        queues: Sequence[str] | None = None,
+    ) -> list[Claim]:
+        self._wake()
         claims: list[Claim] = []
         for _ in range(CLAIM_TRIES):
             wanted, missed = limit - len(claims), False
             taken: list[Item] = []
             jobs: dict[str, Item | None] = {}
-            for place in self._ready(wanted):
+            turns = Turns(self.table, self.at(), queues, wanted + SPARE)
+            for tenant, place in turns:
                 try:
                     step = self._take(place, jobs, worker_id, lease_s, engine_task_id)
                 except DatabaseUnavailable:
@@ -77,24 +91,35 @@ class Work(Reads, Settling):
                         raise
                     break  # what was taken is ours; the rest another time
                 missed = missed or step is None
-                taken += [step] if step is not None else []
+                if step is not None:
+                    turns.take(tenant)
+                    taken.append(step)
                 if len(taken) == wanted:
                     break
+            self.usage.charge([Charge(step["tenant"], ESTIMATE_S) for step in taken])
             claims += self._claims(taken, worker_id)
             if len(claims) >= limit or not (missed or len(taken) == wanted):
                 break
         return claims
 
-    def _ready(self, wanted: int) -> Iterator[Item]:
-        """Yield the places of ready steps in the order of claiming: priority, age of the job, index."""
-        queues = (
-            self.table.index("by_turn", f"ready#{tenant['sk']}", limit=wanted + SPARE)
-            for tenant in self.table.query("tenants")
-        )
-        at = self.at()
-        for place in heapq.merge(*queues, key=lambda place: str(place["turn_at"])):
-            if place["not_before"] <= at:
-                yield place
+    def _wake(self) -> None:
+        """Let steps whose `not_before` has passed stand in their lanes."""
+        due = list(islice(self.table.index("by_turn", "waits", before=items.stamp(self.at())), WAKE_MOST))
+        jobs = self.table.get_many((mark["pk"], "job") for mark in due)
+
+        def wake(mark: Item) -> None:
+            job = jobs.get((mark["pk"], "job"))
+
+            def up(step: Item, _: datetime) -> bool:
+                if job is None or step["status"] != StepStatus.READY or not step["waits"]:
+                    return False
+                step["waits"] = None
+                items.place_step(step, job)
+                return True
+
+            self.change(mark["pk"], mark["sk"], up)
+
+        self.table.each(wake, due)
 
     def _take(
         self, place: Item, jobs: dict[str, Item | None], worker_id: str, lease_s: float, engine_task_id: str | None
@@ -116,7 +141,8 @@ class Work(Reads, Settling):
             return None
         if step["attempt"]:
             record = {**step["history"], "stage_no": step["stage_no"], "index": step["index"]}
-            self.table.add(Item(pk=job_id, sk=items.attempt_key(step, step["attempt"]), history=record))
+            key = items.attempt_key(step, step["attempt"])
+            self.table.add(Item(pk=job_id, sk=key, history=record, redos=step["redos"]))
 
         at, same_run = max(at, step["stamped_at"], job["stamped_at"]), step["run"] == job["run"]
         attempt = step["attempt"] + 1
@@ -124,7 +150,7 @@ class Work(Reads, Settling):
             status=step_after(StepStatus.READY, StepEvent.CLAIM), run=job["run"], attempt=attempt,
             tries=step["tries"] if same_run else 0, crashes=step["crashes"] if same_run else 0,
             worker_id=worker_id, beat=uuid.uuid4().hex, lease_s=lease_s, started_at=at, stamped_at=at, progress=0.0,
-            error_code=None, error_detail=None, ended_by=None,
+            waits=None, error_code=None, error_detail=None, ended_by=None,
             history={
                 "step_id": step["id"], "attempt": attempt, "run": job["run"], "worker_id": worker_id,
                 "engine_task_id": engine_task_id, "started_at": items.stamp(at),
@@ -229,7 +255,10 @@ class Work(Reads, Settling):
             for each in made:
                 self._publish(claim, step, each)
 
+        ends: list[StepEvent] = []
+
         def end(step: Item, at: datetime) -> bool:
+            ends.clear()
             if step["ended_by"] == mine:
                 return False  # the reply to our own write was lost: the job may not know yet
             _must_be_held(step, claim, job)
@@ -237,11 +266,13 @@ class Work(Reads, Settling):
             step["ended_by"] = mine
             assert job is not None
             items.place_step(step, job)
+            ends.append(outcome.event)
             return True
 
         step = self.change(*key, end)
         if step is None:
             raise StaleAttempt
+        self.usage.charge([close_charge(claim, outcome) for _ in ends])
         return items.to_job(self._told(step) if step["owed"] else self.read_job(claim.job.id))
 
     def _told(self, step: Item) -> Item:
@@ -256,17 +287,20 @@ class Work(Reads, Settling):
             step_id=claim.step.id, stage=claim.step.stage, stage_no=step["stage_no"], index=claim.step.index,
             run=claim.run, attempt=claim.attempt, kind=made.kind, name=made.name, key=made.key,
             size_bytes=made.size_bytes, sha256=made.sha256, content_type=made.content_type, meta=dict(made.meta),
-            primary=made.primary, created_at=self.at(),
+            primary=made.primary, created_at=(at := self.at()), place=made.place, spool=made.spool,
+            retries=made.retries, stored_at=None if made.place == "spool" else at, redos=step["redos"],
         )  # fmt: skip
+        items.place_artifact(fresh)
         if self.table.add(Item(fresh)):
             return
 
         def over(there: Item, _: datetime) -> bool:
             if there["step_id"] != claim.step.id:
                 raise NotUniqueError(f"The name {made.name} isn't unique in its job: {there['step_id']} has it.")
-            if there["attempt"] > claim.attempt:
+            if (there["redos"], there["attempt"]) > (fresh["redos"], claim.attempt):
                 raise StaleAttempt
             there.update(fresh)
+            items.place_artifact(there)
             return True
 
         self.change(fresh["pk"], fresh["sk"], over)
@@ -349,9 +383,11 @@ class Work(Reads, Settling):
 
     @writing
     def to_ring(self, limit: int, *, again_after_s: float) -> list[Step]:
+        self._wake()
         rung: list[Step] = []
         jobs: dict[str, Item | None] = {}
-        for place in self._ready(limit):
+        turns = Turns(self.table, self.at(), None, limit + SPARE)
+        for tenant, place in turns:
             if len(rung) >= limit:
                 break
             silent = place["rung_at"] is None or place["rung_at"] < self.at(-again_after_s)
@@ -371,6 +407,7 @@ class Work(Reads, Settling):
 
             step = self.change(place["pk"], place["sk"], ring)
             if step is not None and mine:
+                turns.take(tenant)
                 rung.append(items.to_step(step))
         return rung
 
@@ -426,7 +463,7 @@ def _end(step: Item, outcome: Outcome, at: datetime) -> None:
         end={
             "event": event, "code": failure.code if failure else None, "detail": failure.detail if failure else None,
             "message": result.message if result else None, "warnings": list(result.warnings) if result else [],
-            "worn": None,
+            "worn": None, "spooled": sum(one.place == "spool" for one in result.artifacts) if result else 0,
         },
     )  # fmt: skip
     if failure is not None:
@@ -437,12 +474,12 @@ def _end(step: Item, outcome: Outcome, at: datetime) -> None:
             step.update(output=dict(result.output), progress=1.0, finished_at=at)
         case StepEvent.FAIL:
             step["finished_at"] = at
-        case StepEvent.AGAIN:
-            step.update(tries=step["tries"] + 1, not_before=at + timedelta(seconds=outcome.delay_s))
-        case StepEvent.CRASH:
-            step.update(crashes=step["crashes"] + 1, not_before=at + timedelta(seconds=outcome.delay_s))
         case _:
-            step["not_before"] = at
+            tries, crashes = int(event is StepEvent.AGAIN), int(event is StepEvent.CRASH)
+            step.update(
+                tries=step["tries"] + tries, crashes=step["crashes"] + crashes, waits=outcome.delay_s > 0 or None,
+                not_before=at + timedelta(seconds=outcome.delay_s),
+            )  # fmt: skip
 
 
 def _mark(claim: Claim, outcome: Outcome) -> str:
