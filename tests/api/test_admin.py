@@ -381,3 +381,35 @@ def test_a_file_that_the_disk_cannot_hold_is_not_waited_for(
     nearly = connect("admin", of=own(disk_reserve_mb=1 << 20))
     if os.statvfs("/").f_bavail * os.statvfs("/").f_frsize < 1 << 40:
         assert nearly.call("POST", "/uploads/initiate", 507, json={**about, "size": 1})["code"] == "disk_full"
+
+
+# ── a store that has none of it ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.req("E-09", "E-12")
+def test_what_dynamodb_does_not_offer_is_refused_plainly(
+    own: Callable[..., Running], connect: Connect, film: Path, dynamodb_url: str
+) -> None:
+    server = own(workers=1, database_url=dynamodb_url, retain_outputs_days=AT_ONCE_DAYS, quota_jobs=1)
+    client = connect("upload", "jobs:read", "jobs:write", "admin", of=server)
+    video_id = client.upload(film)["video_id"]
+    for method, path, body in (
+        ("DELETE", f"/videos/{video_id}", None),
+        ("POST", f"/videos/{video_id}/restore", None),
+        ("GET", "/usage", None),
+        ("GET", "/admin/pipelines/clips/switch", None),
+        ("PUT", "/admin/pipelines/clips/switch", {"reason": "Why not."}),
+        ("DELETE", "/admin/pipelines/clips/switch", None),
+    ):
+        refused = client.call(method, path, 501, json=body)
+        assert refused["code"] == "not_offered" and "PostgreSQL" in refused["remedy"]
+    job_id = client.run(video_id, "slow_writer", QUICK)
+    until(client, job_id, "completed")
+    assert client.call("GET", f"/jobs/{job_id}/artifacts")["items"], "nothing is removed"
+    lost = cancelled(client, video_id)
+    wanted = {"status": "cancelled", "pipeline": "slow_writer"}
+    [again] = client.call("POST", "/admin/jobs/reprocess", json=wanted)["items"]
+    assert (again["job_id"], again["outcome"]) == (lost, "retried")
+    client.call("POST", f"/jobs/{lost}/cancel")
+    assert client.call("GET", "/admin/dead-letters")["items"] == []
+    assert client.call("POST", "/admin/jobs/recheck-uploads", json={"older_than_s": 0})["items"] == []

@@ -331,8 +331,7 @@ class S3Store:
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         start = max(0, start)
-        end = None if length is None else start + max(0, length)
-        if end == start:
+        if (end := None if length is None else start + max(0, length)) == start:
             self.head(key)
             return iter(())
         try:
