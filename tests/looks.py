@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from making import db_clock, execute, query, to_moment
@@ -13,6 +13,7 @@ from reelmill.jobs.ports import JobStore
 from reelmill.stores.dynamo.items import Item, listed_at, place_step
 from reelmill.stores.dynamo.store import DynamoStore
 from reelmill.stores.schema import AGE_S
+from reelmill.stores.sql import SqlStore
 
 TABLES = ("videos", "jobs", "steps", "attempts", "artifacts", "events")
 

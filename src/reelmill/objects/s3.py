@@ -331,7 +331,8 @@ class S3Store:
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         start = max(0, start)
-        if (end := None if length is None else start + max(0, length)) == start:
+        end = None if length is None else start + max(0, length)
+        if end == start:
             self.head(key)
             return iter(())
         try:
