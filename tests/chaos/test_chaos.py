@@ -1,6 +1,6 @@
 """Jobs go on in any weather: whatever is killed, frozen, cut off or forgotten, each ends once and nothing is left over.
 
-The weather is drawn from a printed seed (REELMILL_CHAOS_SEED). The verdict is that of `verdict.py`, a program which
+The weather is drawn from a printed seed (CHAOS_SEED). The verdict is that of `verdict.py`, a program which
 reads database and storage by itself.
 """
 
@@ -31,8 +31,8 @@ from reelmill.wiring import open_table
 from running import Server
 from working import Works, until
 
-SEED = int(os.environ.get("REELMILL_CHAOS_SEED", "20261121"))
-JOBS = int(os.environ.get("REELMILL_CHAOS_JOBS", "2000"))
+SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
+JOBS = int(os.environ.get("CHAOS_JOBS", "2000"))
 LEASE_S = 3.0
 SETTINGS = {
     "lease_s": LEASE_S, "heartbeat_s": 1, "watch_s": 0.3, "sweep_s": 0.5, "poll_s": 5, "backoff_s": 0.2,
@@ -187,7 +187,7 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 def weather_over(place: Place, films: dict[str, Path], jobs: int) -> dict[str, Any]:
     """Let it storm while a customer queues so many jobs; return the verdict on what is left when all is calm."""
-    print(f"seed {SEED}: REELMILL_CHAOS_SEED={SEED} makes the same weather")
+    print(f"seed {SEED}: CHAOS_SEED={SEED} makes the same weather")
     customer = Customer(place.server, films, SEED, rare=max(1, jobs // 200))
     problems: list[BaseException] = []
     queueing = threading.Thread(target=noting(problems, customer.queue))

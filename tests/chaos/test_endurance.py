@@ -18,7 +18,7 @@ from media_sources import make_source
 from working import QUICK, Works, until, works
 
 SEED = 20261121
-KILLS = int(os.environ.get("REELMILL_CHAOS_KILLS", "100"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "100"))
 AT_ONCE = 20  #: workers that are killed within one lease
 CLIPS = {"cutting": {"kind": "fixed", "duration_s": 1.0}, "text": {"text": "Again and again"}}
 DEFAULTS = {"lease_s": 60, "heartbeat_s": 10, "watch_s": 1, "sweep_s": 5, "poll_s": 30}

@@ -15,7 +15,7 @@ import pytest
 from media_sources import make_source
 from running import Server
 
-SEED = int(os.environ.get("REELMILL_CHAOS_SEED", "20261121"))
+SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 CLIPS = {"cutting": {"kind": "fixed", "duration_s": 1.0}, "text": {"text": "Kill me"}}
 
 
