@@ -186,9 +186,9 @@ def test_the_metrics_port_needs_no_key(serve: Callable[..., AbstractContextManag
             assert prometheus.get("/readyz").json() == {"ready": True, "dead": []}
             assert prometheus.get("/api/v1/jobs").status_code == 404
             assert prometheus.post("/metrics").status_code == 404
-            server.app.runner.stop()
+            server.app.sweeper.stop()
             dead = prometheus.get("/readyz")
-            assert (dead.status_code, dead.json()) == (503, {"ready": False, "dead": ["workers"]})
+            assert (dead.status_code, dead.json()) == (503, {"ready": False, "dead": ["sweeper"]})
         with pytest.raises(SettingInvalid, match="REELMILL_METRICS_PORT"):
             MetricsServer(server.app.observer.metrics, "127.0.0.1", port, list)
 
