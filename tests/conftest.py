@@ -17,8 +17,7 @@ from reelmill.stores.dynamo.table import Table
 from reelmill.stores.migrate import upgrade
 from reelmill.wiring import open_store
 
-SQL = ["sqlite", "postgres"]
-DATABASES = [*SQL, "dynamodb"]
+DATABASES = [*servers.SQL, "dynamodb"]
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +134,7 @@ def new_dynamodb(dynalite: servers.Dynalite) -> Callable[[Path], JobStore]:
     return make
 
 
-@pytest.fixture(params=SQL)
+@pytest.fixture(params=servers.SQL)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables."""
     if request.param == "sqlite":

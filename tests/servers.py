@@ -29,6 +29,8 @@ from urllib.parse import urlencode
 
 import psutil
 
+SQL = ["sqlite", "postgres"]
+
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root; this account is on every Unix
 START_S = 60.0
 STOP_S = 10.0

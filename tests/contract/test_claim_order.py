@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from conftest import SQL
 from looks import age_usage, make_claimable, worth
 from making import (
     at_once,
@@ -41,6 +40,7 @@ from reelmill.jobs.ports import JobStore, Opening
 from reelmill.stores.dynamo.store import DynamoStore
 from reelmill.stores.lanes import ESTIMATE_S
 from reelmill.stores.sql import SqlStore, open_store
+from servers import SQL
 
 pytestmark = pytest.mark.req("A-08")
 sql_only = pytest.mark.parametrize("store_url", SQL, indirect=True)

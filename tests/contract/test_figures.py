@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conftest import SQL
 from looks import age_upload, make_claimable
 from making import claim_one, complete, done, ended, execute, make_job, make_waiting
 from reelmill.jobs.lifecycle import Event, Status, StepEvent
 from reelmill.jobs.model import Waiting
 from reelmill.jobs.ports import JobStore
 from reelmill.stores.sql import SqlStore, open_store
+from servers import SQL
 
 HOUR = 3600.0
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

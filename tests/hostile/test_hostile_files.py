@@ -103,13 +103,15 @@ class Probes:
 
     def _look_at(self, child: int) -> None:
         words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\x00")
-        if not any(word.endswith(b"probe_child.py") for word in words) or any(b"launch.py" in word for word in words):
-            return  # not a probe, or not yet
+        if not any(word.endswith(b"probe_child.py") for word in words):
+            return
+        limit = Path(f"/proc/{child}/limits").read_text().partition("Max address space")[2].split()[0]
+        if limit == "unlimited":
+            return  # a probe that hasn't put on its limits yet, and so has opened nothing
         told = dict(line.split(":", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
         if "VmHWM" in told:
             self.seen[child] = max(self.seen.get(child, 0), int(told["VmHWM"].split()[0]) << 10)
-            limits = Path(f"/proc/{child}/limits").read_text()
-            self.limits.add(int(limits.partition("Max address space")[2].split()[0]))
+            self.limits.add(int(limit))
 
 
 @dataclass

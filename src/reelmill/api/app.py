@@ -86,7 +86,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
     api.state.completing = CapacityLimiter(COMPLETING)
-    errors.install(api)
+    errors.install(api, app.observer)
     cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
     proxied.install(api, app.settings.public_url)  # but for this one: all others see our own paths
     for routes in (

@@ -36,8 +36,9 @@ from reelmill.errors import (
     RequestTooLarge,
     catalogue,
 )
+from reelmill.observe.metrics import Metrics
 from reelmill.observe.observer import PlatformObserver
-from reelmill.observe.tracing import NamedSpan, NoSpan, valid
+from reelmill.observe.tracing import NamedSpan, NoSpan, NoTraces, valid
 from reelmill.schemas import ErrorReply, Problem
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
@@ -133,8 +134,9 @@ def documented(kinds: Iterable[type[ReelmillError]]) -> dict[int | str, dict[str
     }
 
 
-def install(api: FastAPI) -> None:
-    """Render everything that can be raised below this app."""
+def install(api: FastAPI, observer: PlatformObserver | None = None) -> None:
+    """Render everything that can be raised below this app. observer: is told of each request."""
+    api.state.observer = observer or PlatformObserver(Metrics(), NoTraces())
 
     async def render(request: Request, error: Exception) -> JSONResponse:
         known = as_error(request, error)
@@ -175,7 +177,7 @@ class Envelope:
                     headers.setdefault("Cache-Control", "no-store")  # replies hold signed URLs
             await send(message)
 
-        observer: PlatformObserver = scope["app"].state.platform.observer
+        observer: PlatformObserver = scope["app"].state.observer
         given_trace = valid(Headers(scope=scope).get("traceparent"))
         began = time.monotonic()
         with (

@@ -19,8 +19,9 @@ def create(data: Data = None) -> None:
     """Make what the configured database lacks: a DynamoDB table, or the newest schema of a SQL database.
 
     Repeatable. A server makes its SQL schema by itself at start; a DynamoDB table is made by this command or Terraform.
+    The database is that of `REELMILL_DATABASE_URL`, like `dynamodb://reelmill?region=eu-central-1`.
 
-    Example: `REELMILL_DATABASE_URL='dynamodb://reelmill?region=eu-central-1' reelmill database create`
+    Example: `reelmill database create`
     """
     from reelmill import wiring
     from reelmill.settings import read_settings
