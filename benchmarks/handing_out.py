@@ -56,7 +56,7 @@ def status(job_id: str, sign: bool = True) -> JobStatus:
     same = "video_id pipeline stage progress_pct message run created_at queued_at started_at completed_at"
     return JobStatus(
         **{name: getattr(job, name) for name in same.split()}, job_id=job.id, status=job.status.value,
-        queue_position=None, warnings=list(job.warnings), error=None,
+        queue_position=None, warnings=list(job.warnings), error=None, results_removed_at=None,
         download_urls=[signed(one) if sign else one.key for one in store.outputs(job.id)],
     )
 
