@@ -115,6 +115,20 @@ def test_a_database_without_room_refuses_and_stays_whole(tmp_path: Path, disk: S
         reply = until(refused, server)
         assert reply.json()["code"] == "database_unavailable" and reply.json()["remedy"]
         asked = {"filename": "film.mp4", "size": film.stat().st_size, "content_type": "video/mp4"}
-        assert server.client.post("/api/v1/uploads/initiate", json=asked).status_code == 503
+        assert server.client.post("/api/v1/uploads/initiate", json=asked).json()["code"] == "disk_full"
         disk.empty()
         judge(server, [running, create(server, video, "slow_writer", {"steps": 1, "seconds": 0})])
+
+
+@pytest.mark.req("E-05", "C-07")
+def test_a_server_ends_while_its_database_has_no_room(tmp_path: Path, disk: SmallDisk, film: Path) -> None:
+    """What it can't hand back is brought back by its lease, when there is room again."""
+    with Server(disk.root / "data", disk_reserve_mb=0, grace_s=6, lease_s=3, heartbeat_s=1, **SETTINGS) as server:
+        video = server.upload(film)["video_id"]
+        running = create(server, video, "slow_writer", {"steps": 2, "seconds": 1})
+        until(lambda: server.job(running)["status"] == "running", server)
+        disk.fill(leave_bytes=0)
+        server.stop()
+        disk.empty()
+        server.start()
+        assert server.wait(running)["status"] == "completed"

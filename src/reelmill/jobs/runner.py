@@ -175,12 +175,13 @@ class Runner:
 
     def stop(self) -> None:
         """Claim nothing more; within `grace_s` running steps end, or are stopped and released, uncharged."""
-        if not self._threads:
-            return  # it was never started
+        if not self._threads or self._ended.is_set():
+            return
         self.drain()
         deadline = time.monotonic() + max(self.policy.grace_s - RELEASE_S, self.policy.grace_s / 2)
         while self._works and time.monotonic() < deadline and not self._hurried.is_set():
             time.sleep(0.05)
+        self.hurry()
         for work in self._held_works().values():
             work.stop.set()
         for thread in self._threads[:-1]:
@@ -380,7 +381,7 @@ class Runner:
     def _close(self, claim: Claim, outcome: Outcome) -> Job | None:
         """Record an outcome, waiting out a database that is away; None when it was stale.
 
-        However late it comes, the fence decides. Only a worker that shall end gives up, after the lease.
+        However late it comes, the fence decides. Only a worker that shall end gives up: the lease brings the step back.
         """
         deadline = time.monotonic() + self.policy.lease_s
         while True:
@@ -391,9 +392,9 @@ class Runner:
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")
                 return None
             except DatabaseUnavailable:
-                if self._draining.is_set() and time.monotonic() > deadline:
+                if self._hurried.is_set() or (self._draining.is_set() and time.monotonic() > deadline):
                     raise
-                time.sleep(0.5)
+                self._hurried.wait(0.5)
 
     # ── leases ────────────────────────────────────────────────────────────────────────────────
 
