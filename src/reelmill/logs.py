@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -42,7 +43,6 @@ def configure(
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
     ]
     rendering: list[structlog.typing.Processor] = (
         [
@@ -60,11 +60,12 @@ def configure(
     def clean(_: structlog.typing.WrappedLogger, __: str, line: Any) -> str:
         return scrub(line, known)  # the renderer before it has made a text of the event
 
+    finishing: list[structlog.typing.Processor] = [_ordered, *rendering, clean]
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(OF_PROGRAMS)],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _ordered, *rendering, clean],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finishing],
         )
     )
     root = logging.getLogger()
@@ -93,16 +94,29 @@ def configure(
         "urllib3",
     ):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+    # Our own lines don't go through the standard library: its records would cost more than the line.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *finishing],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda name="reelmill": Lines(name, handler),
         cache_logger_on_first_use=False,
     )
+
+
+class Lines:
+    """Writes finished lines where a handler of the standard library writes its own, in turn with it."""
+
+    def __init__(self, name: str, handler: logging.StreamHandler[TextIO]) -> None:
+        self.name = name
+        self._handler = handler
+
+    def msg(self, line: str) -> None:
+        """Write a line; that it can't be written must not become the trouble of whoever tells something."""
+        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
+            self._handler.stream.write(f"{line}\n")
+            self._handler.stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def _ordered(

@@ -29,7 +29,7 @@ class Quotas:
 
 
 class Admission:
-    """Asked before an upload or a job is made; its rows are read anew each time."""
+    """Asked before an upload or a job is made. It remembers a tenant's limits for a second; the rest is read anew."""
 
     def __init__(self, *, keeping: Keeping | None, rules: Rules | None, objects: ObjectStore, quotas: Quotas) -> None:
         """keeping, rules: None of a store that has none; then only the disk is looked at."""
@@ -38,11 +38,12 @@ class Admission:
         self.objects = objects
         self.quotas = quotas
         self._sums: dict[str, tuple[float, int]] = {}  #: when a tenant's bytes were summed up, and what they are by now
+        self._limits: dict[str, tuple[float, TenantLimits]] = {}  #: when they were read, and what they were
 
     def job(self, tenant: str, pipeline: str) -> None:
         """Raises PipelineOff, JobsQuotaReached."""
         self.pipeline(tenant, pipeline)
-        most = self.limits(tenant).quota_jobs
+        most = self._known(tenant).quota_jobs
         if most and self.keeping is not None and (flying := self.keeping.in_flight(tenant)) >= most:
             raise JobsQuotaReached(f"{flying} jobs are in flight; {most} are allowed.", retry_after_s=RETRY_AFTER_S)
 
@@ -56,7 +57,7 @@ class Admission:
         """Raises StorageQuotaReached, DiskFull; with a pipeline, what `job` raises."""
         if pipeline is not None:
             self.job(tenant, pipeline)
-        if self.keeping is not None and (most := self.limits(tenant).quota_bytes):
+        if self.keeping is not None and (most := self._known(tenant).quota_bytes):
             self._take_room(self.keeping, tenant, size_bytes, most)
         free = self.objects.free_bytes()
         if free is not None and free < size_bytes + self.quotas.reserve_bytes:
@@ -76,6 +77,14 @@ class Admission:
             if fits:
                 return
         raise StorageQuotaReached(f"{taken} of {most} bytes are taken; {size_bytes} more don't fit.")
+
+    def _known(self, tenant: str) -> TenantLimits:
+        """Return the limits as they were within the last second: a burst of uploads doesn't read them each time."""
+        at, known = self._limits.get(tenant, (-math.inf, TenantLimits(tenant)))
+        if time.monotonic() - at > JUST_NOW_S:
+            at, known = time.monotonic(), self.limits(tenant)
+            self._limits[tenant] = at, known
+        return known
 
     def limits(self, tenant: str) -> TenantLimits:
         """Return what holds for a tenant, the defaults filled in; 0: no limit."""
