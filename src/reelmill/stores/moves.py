@@ -28,6 +28,7 @@ from reelmill.jobs.lifecycle import (
 from reelmill.jobs.model import Claim, Job, Json, NewArtifact
 from reelmill.jobs.ports import Failure, Held, NewJob, Opening, Outcome
 from reelmill.stores import lanes, rows
+from reelmill.stores.prepared import Prepared, one_of
 from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
 
 OPEN_STEPS = [StepStatus.READY, StepStatus.RUNNING]
@@ -55,7 +56,7 @@ def warning_of(kind: str, index: int, detail: str | None) -> str:
 
 
 def has_open_step() -> sa.ColumnElement[bool]:
-    return sa.exists().where(steps.c.job_id == jobs.c.id, steps.c.status.in_(OPEN_STEPS)).correlate(jobs)
+    return sa.exists().where(steps.c.job_id == jobs.c.id, one_of(steps.c.status, OPEN_STEPS)).correlate(jobs)
 
 
 def has_spooled() -> sa.ColumnElement[bool]:
@@ -96,20 +97,25 @@ def refusal(tx: Connection, job_id: str, event: Event) -> TransitionRefused | No
     )
 
 
-INSERT_EVENT = sa.insert(events).values(
-    job_id=sa.bindparam("its_job"),
-    seq=sa.bindparam("its_seq"),
-    type=sa.bindparam("its_type"),
-    data=sa.bindparam("its_data"),
-    created_at=now(),
+INSERT_EVENT = Prepared(
+    sa.insert(events).values(
+        job_id=sa.bindparam("its_job"),
+        seq=sa.bindparam("its_seq"),
+        type=sa.bindparam("its_type"),
+        data=sa.bindparam("its_data"),
+        created_at=now(),
+    )
 )
 
 
 def record(tx: Connection, job: rows.Row, events_: Events) -> None:
     """Insert events whose seqs were already taken from the job's row: the last of them is its last_seq."""
     first = job["last_seq"] - len(events_) + 1
-    for i, (kind, data) in enumerate(events_):
-        tx.execute(INSERT_EVENT, {"its_job": job["id"], "its_seq": first + i, "its_type": kind, "its_data": dict(data)})
+    told = [
+        {"its_job": job["id"], "its_seq": first + i, "its_type": kind, "its_data": dict(data)}
+        for i, (kind, data) in enumerate(events_)
+    ]
+    INSERT_EVENT.write_each(tx, told)
 
 
 def note(tx: Connection, job: rows.Row, events_: Events) -> rows.Row:
@@ -218,7 +224,7 @@ def fail_waiting(tx: Connection, job_id: str, failure: Failure) -> Job | None:
     return rows.to_job(row)
 
 
-_follow = (
+_follow = Prepared(
     sa.update(videos)
     .where(videos.c.id == sa.bindparam("its_video"), videos.c.processing_job_id == sa.bindparam("its_job"))
     .values(
@@ -237,15 +243,15 @@ def follow(tx: Connection, job: Job) -> None:
     elif job.status is Status.CANCELLED:
         error = "cancelled"
     told = {"its_status": PROCESSING_OF[job.status], "its_error": error, "has_ended": job.status in ENDED}
-    tx.execute(_follow, {"its_video": job.video_id, "its_job": job.id, **told})
+    _follow.write(tx, {"its_video": job.video_id, "its_job": job.id, **told})
 
 
 # Built once, like what is in claims.py: every job ends by it.
-_finish = (
+_finish = Prepared(
     sa.update(jobs)
     .where(
         jobs.c.id == sa.bindparam("its_job"),
-        jobs.c.status.in_(list(sources(Event.FINISH))),
+        one_of(jobs.c.status, sources(Event.FINISH)),
         sa.func.coalesce(sa.bindparam("its_run", type_=sa.Integer), jobs.c.run) == jobs.c.run,
         ~has_open_step(),
         ~has_spooled(),
@@ -264,7 +270,7 @@ _finish = (
 
 def finish(tx: Connection, job_id: str, run: int | None) -> Job:
     locked(tx, job_id)
-    row = tx.execute(_finish, {"its_job": job_id, "its_run": run}).mappings().one_or_none()
+    row = _finish.row(tx, {"its_job": job_id, "its_run": run})
     if row is None:
         raise refusal(tx, job_id, Event.FINISH)
     record(tx, row, [("job.completed", {})])
@@ -402,7 +408,7 @@ def _why_not_again(tx: Connection, job_id: str) -> Exception | None:
     return UploadNeeded() if row.upload_status != UploadStatus.UPLOADED else None
 
 
-_lock = sa.select(jobs).where(jobs.c.id == sa.bindparam("its_job")).with_for_update()
+_lock = Prepared(sa.select(jobs).where(jobs.c.id == sa.bindparam("its_job")).with_for_update())
 
 
 def locked(tx: Connection, job_id: str) -> rows.Row:
@@ -411,7 +417,7 @@ def locked(tx: Connection, job_id: str) -> rows.Row:
     A guard that looks at other tables (`has_open_step`) needs it: on PostgreSQL an UPDATE that waited for the row
     sees its new values, but the other tables still as they were before the wait.
     """
-    row = tx.execute(_lock, {"its_job": job_id}).mappings().one_or_none()
+    row = _lock.row(tx, {"its_job": job_id})
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row
