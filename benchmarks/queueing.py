@@ -66,7 +66,7 @@ def fill(store: SqlStore, jobs: int, steps: int = STEPS) -> None:
 
 def close(store: SqlStore, claim: Claim) -> None:
     """End a step as a worker does: whoever ends a job's last one finishes the job, and its video."""
-    job = store.close(claim, DONE)
+    job = store.close(claim, DONE, finish=True)
     if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
         with suppress(TransitionRefused):  # another who ended its steps at the same moment was faster
             store.apply(job.id, Event.FINISH, run=job.run)

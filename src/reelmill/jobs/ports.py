@@ -284,8 +284,11 @@ class JobStore(Protocol):
         """Store the progress of a running step, 0–1. Raises StaleAttempt."""
         ...
 
-    def close(self, claim: Claim, outcome: Outcome) -> Job:
+    def close(self, claim: Claim, outcome: Outcome, *, finish: bool = False) -> Job:
         """End an attempt: the step, its job, video, artifacts and event in one guarded write; return the job.
+
+        finish: in the same write finish the job, if nothing of it is open or in a spool any more; for steps of its
+        last stage. A store may leave that to `apply`, and does when it can't be sure: see the job that is returned.
 
         FAIL of an optional step counts it as done and adds a warning; of any other step fails the job.
         RELEASE with a failure makes that the job's message. Artifacts in a spool are counted in `Job.spooled`.

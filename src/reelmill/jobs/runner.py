@@ -384,9 +384,10 @@ class Runner:
         However late it comes, the fence decides. Only a worker that shall end gives up: the lease brings the step back.
         """
         deadline = time.monotonic() + self.policy.lease_s
+        last_stage = claim.step.stage == claim.job.stages[-1].name
         while True:
             try:
-                return self.store.close(claim, replace(outcome, versions=self._versions))
+                return self.store.close(claim, replace(outcome, versions=self._versions), finish=last_stage)
             except StaleAttempt:
                 self.observer.count("stale_writes")
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")

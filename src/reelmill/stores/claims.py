@@ -6,6 +6,7 @@ To build a statement costs several times what SQLite needs to run it; so these a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from reelmill.errors import StaleAttempt
 from reelmill.jobs.lifecycle import ENDED, Event, Status, StepEvent, StepStatus, step_after, target
-from reelmill.jobs.model import Claim, Job, Step, Video
+from reelmill.jobs.model import Claim, Job, Step, StepResult, Video
 from reelmill.jobs.ports import Outcome
 from reelmill.stores import lanes, moves, rows
 from reelmill.stores.prepared import Prepared, among, greatest, least, one_of
@@ -167,12 +168,22 @@ _others = sa.select(sa.func.coalesce(sa.func.sum(steps.c.progress), 0.0)).where(
     sa.not_(among(steps.c.id, "their_ids")),
     steps.c.stage == jobs.c.stage,
 )
-_share_done = (jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer) + _others.scalar_subquery()) / greatest(
-    jobs.c.steps_planned, 1
+
+
+def reached(done: Any, base_pct: Any, weight: Any) -> sa.ColumnElement[float]:
+    """Return a job's progress, as lifecycle.progress_pct has it.
+
+    But for the weights: these don't change while a stage is worked on. done: of its steps, those that run in part.
+    """
+    part = least(sa.cast(done, sa.Float) / greatest(jobs.c.steps_planned, 1), 1.0)
+    return sa.func.round(least(base_pct + weight * part, 99.9) * 10) / 10.0
+
+
+_reached = reached(
+    jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer) + _others.scalar_subquery(),
+    sa.bindparam("base_pct", type_=sa.Float),
+    sa.bindparam("weight", type_=sa.Float),
 )
-# As lifecycle.progress_pct has it, but for the weights, which don't change while a stage is worked on.
-_weighed = sa.bindparam("weight", type_=sa.Float) * least(_share_done, 1.0)
-_reached = sa.func.round(least(sa.bindparam("base_pct", type_=sa.Float) + _weighed, 99.9) * 10) / 10.0
 _of_run = sa.and_(
     jobs.c.id == sa.bindparam("its_job"), jobs.c.run == sa.bindparam("its_run"), jobs.c.status == Status.RUNNING
 )
@@ -188,7 +199,7 @@ _count = sa.update(jobs).where(_of_run).returning(*(jobs.c[name] for name in JOB
 _count_plain = Prepared(_count.values(_counted))
 _count_warned = Prepared(_count.values({**_counted, "warnings": sa.bindparam("all_warnings")}))
 
-_freed: dict[StepEvent, dict[str, Any]] = {
+_by_event: dict[StepEvent, dict[str, Any]] = {
     StepEvent.FINISH: {"output": sa.bindparam("its_output"), "progress": 1.0, "finished_at": now(), "waits": False},
     StepEvent.FAIL: {"finished_at": now()},
     StepEvent.AGAIN: {"tries": steps.c.tries + 1},
@@ -206,14 +217,15 @@ _failed: dict[str, Any] = {
 }
 
 
-def _closing(event: StepEvent) -> sa.Update:
+def freed(event: StepEvent) -> dict[str, Any]:
+    """Return what the end of an attempt writes to its step."""
     values = {
         "status": step_after(StepStatus.RUNNING, event),
         "worker_id": None,
         "lease_until": None,
         "progress": 0.0,
         "rung_at": None,
-        **_freed[event],
+        **_by_event[event],
     }
     if values["status"] is StepStatus.READY:
         values |= _back
@@ -221,17 +233,21 @@ def _closing(event: StepEvent) -> sa.Update:
         values |= _failed
     if event is StepEvent.RELEASE:  # what it waits for, if it does; else what is known stays
         values |= {name: sa.func.coalesce(said, steps.c[name]) for name, said in _failed.items()}
+    return values
+
+
+def _closing(event: StepEvent) -> sa.Update:
     held = (
         steps.c.id == sa.bindparam("its_id"),
         steps.c.attempt == sa.bindparam("its_attempt"),
         steps.c.status == StepStatus.RUNNING,
         steps.c.worker_id == sa.bindparam("its_worker"),
     )
-    return sa.update(steps).where(*held).values(values)
+    return sa.update(steps).where(*held).values(freed(event))
 
 
 _finish = Prepared(_closing(StepEvent.FINISH))
-_close = {event: Prepared(_closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank)) for event in _freed}
+_close = {event: Prepared(_closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank)) for event in _by_event}
 _end_attempt = Prepared(
     sa.update(attempts)
     .where(attempts.c.step_id == sa.bindparam("its_id"), attempts.c.attempt == sa.bindparam("its_attempt"))
@@ -245,6 +261,44 @@ _end_attempt = Prepared(
         versions=sa.bindparam("its_versions", type_=Json),
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An end of an attempt that is to be recorded. finish: its job, too, when this was all that it waited for."""
+
+    claim: Claim
+    outcome: Outcome
+    finish: bool = False
+
+    @property
+    def result(self) -> StepResult:
+        """What a finished step gave."""
+        assert self.outcome.result is not None
+        return self.outcome.result
+
+
+def share(claim: Claim) -> tuple[float, float]:
+    """Return the progress at which a step's stage begins, and what the stage adds to it; percent."""
+    base_pct = 0.0
+    for stage in claim.job.stages:
+        if stage.name == claim.step.stage:
+            break
+        base_pct += stage.weight
+    return base_pct, float(stage.weight)
+
+
+def seen_before(job: Job, behind: int) -> Job:
+    """Return a job as it was before the last `behind` of the ends that were recorded together.
+
+    So each sees its job as if they had come one by one: one alone has ended the stage's last step, or the job.
+    """
+    if not behind:
+        return job
+    seen = replace(job, steps_done=job.steps_done - behind, last_seq=job.last_seq - behind)
+    if job.status is Status.RUNNING:
+        return seen
+    return replace(seen, status=Status.RUNNING, last_seq=seen.last_seq - 1, completed_at=None)
 
 
 def count(
@@ -263,15 +317,11 @@ def count(
     claim = ended[0]
     if warnings:
         ((held,),) = _hold.all(tx, {"its_job": claim.job.id})
-    before = 0.0
-    for stage in claim.job.stages:
-        if stage.name == claim.step.stage:
-            break
-        before += stage.weight
+    base_pct, weight = share(claim)
     asked: dict[str, Any] = {
         "its_job": claim.job.id, "its_run": claim.run, "their_ids": [one.step.id for one in ended], "more_done": done,
-        "more_spooled": spooled, "more_events": len(ended), "its_message": message, "base_pct": before,
-        "weight": float(stage.weight),
+        "more_spooled": spooled, "more_events": len(ended), "its_message": message, "base_pct": base_pct,
+        "weight": weight,
     }  # fmt: skip
     if warnings:
         asked["all_warnings"] = [*held, *warnings]
@@ -281,25 +331,29 @@ def count(
     return row
 
 
-def finish(tx: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> rows.Row:
-    """Finish steps of one job that warn of nothing; return the job's row. Raises StaleAttempt if one isn't held."""
-    said = [outcome.result.message for _, outcome in ended if outcome.result and outcome.result.message]
+def finish(tx: Connection, ended: Sequence[Ended]) -> Job:
+    """Finish steps of one job that warn of nothing, their files, and the job, if it waits for nothing else.
+
+    Return the job. Raises StaleAttempt if one isn't held.
+    """
+    said = [one.result.message for one in ended if one.result.message]
     row = count(
         tx,
-        [claim for claim, _ in ended],
+        [one.claim for one in ended],
         done=len(ended),
-        spooled=sum(spooled(outcome) for _, outcome in ended),
+        spooled=sum(spooled(one.outcome) for one in ended),
         message=said[-1] if said else None,
     )
-    closed = [_asked_to_close(claim, outcome) for claim, outcome in ended]
-    if _finish.write_each(tx, closed) != len(ended):
+    if _finish.write_each(tx, [_asked_to_close(one.claim, one.outcome) for one in ended]) != len(ended):
         raise StaleAttempt
-    _end_attempt.write_each(tx, [_asked_to_end(claim, outcome) for claim, outcome in ended])
+    _end_attempt.write_each(tx, [_asked_to_end(one.claim, one.outcome) for one in ended])
     first = row["last_seq"] - len(ended) + 1
     moves.INSERT_EVENT.write_each(
-        tx, [_asked_to_tell(claim, outcome, first + n) for n, (claim, outcome) in enumerate(ended)]
+        tx, [_asked_to_tell(one.claim, one.outcome, first + n) for n, one in enumerate(ended)]
     )
-    return row
+    moves.insert_artifacts(tx, [(one.claim, one.outcome) for one in ended])
+    last = moves.finish_last(tx, row) if any(one.finish for one in ended) else None
+    return last or rows.to_job(row)
 
 
 def spooled(outcome: Outcome) -> int:
@@ -309,13 +363,13 @@ def spooled(outcome: Outcome) -> int:
 
 def close(tx: Connection, claim: Claim, outcome: Outcome, job: rows.Row) -> None:
     """End an attempt of a counted step: its step, its row in the history, its event. Raises StaleAttempt."""
-    freed = _close[outcome.event].row(tx, _asked_to_close(claim, outcome, job["priority"]))
-    if freed is None:
+    closed = _close[outcome.event].row(tx, _asked_to_close(claim, outcome, job["priority"]))
+    if closed is None:
         raise StaleAttempt
     _end_attempt.write(tx, _asked_to_end(claim, outcome))
     moves.INSERT_EVENT.write(tx, _asked_to_tell(claim, outcome, job["last_seq"]))
     if outcome.event in (StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s > 0:
-        lanes.open_lanes(tx, [(freed["tenant"], freed["queue"], freed["rank"])])
+        lanes.open_lanes(tx, [(closed["tenant"], closed["queue"], closed["rank"])])
 
 
 def _asked_to_close(claim: Claim, outcome: Outcome, priority: int = 0) -> dict[str, Any]:
@@ -339,10 +393,16 @@ def _asked_to_end(claim: Claim, outcome: Outcome) -> dict[str, Any]:
 
 
 def _asked_to_tell(claim: Claim, outcome: Outcome, seq: int) -> dict[str, Any]:
-    brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
+    told = brief(claim, outcome)
+    return {"its_job": claim.job.id, "its_seq": seq, "its_type": SAID[outcome.event], "its_data": told}
+
+
+def brief(claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    """Return what the event of an end tells."""
+    told: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
     if outcome.failure:
-        brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
-    return {"its_job": claim.job.id, "its_seq": seq, "its_type": SAID[outcome.event], "its_data": brief}
+        told |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
+    return told
 
 
 def _why(outcome: Outcome) -> dict[str, str | None]:

@@ -77,6 +77,26 @@ def _ping_idle(engine: Engine) -> None:
             raise sa.exc.InvalidatePoolError from error
 
 
+def open_alone(engine: Engine) -> Engine | None:
+    """Return an engine for statements that are transactions by themselves (`hot.py`); None on SQLite.
+
+    These look up all rows by their keys. Their plans are made once, when a table may still be too small to tell.
+    """
+    if engine.dialect.name != "postgresql":
+        return None
+    options = {"plan_cache_mode": "force_generic_plan"}
+    options |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off")
+    alone = sa.create_engine(
+        engine.url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=2,
+        max_overflow=2,
+        connect_args={"options": " ".join(f"-c {name}={value}" for name, value in options.items())},
+    )
+    _ping_idle(alone)
+    return alone
+
+
 def open_beside(engine: Engine) -> Engine | None:
     """Return an engine for small writes that may be lost and must not wait; None where a second one is of no use."""
     if engine.dialect.name != "postgresql":
@@ -157,20 +177,28 @@ def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Conc
 
     @wraps(method)
     def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        for left in reversed(range(TRANSACTION_TRIES)):
-            try:
-                with _turn(self.engine), self.engine.connect().execution_options(writing=True) as tx, tx.begin():
-                    result = method(self, tx, *args, **kwargs)
-            except DBAPIError as error:
-                if left and getattr(error.orig, "sqlstate", None) in RETRIED_STATES:
-                    time.sleep(random.uniform(0, 0.02))  # noqa: S311 - jitter, not a secret
-                    continue
-                raise _named(error) from error
-            self.on_commit()
-            return result
-        raise AssertionError("unreachable: the last try returns or raises")
+        def act() -> R:
+            with _turn(self.engine), self.engine.connect().execution_options(writing=True) as tx, tx.begin():
+                return method(self, tx, *args, **kwargs)
+
+        result = again(act)
+        self.on_commit()
+        return result
 
     return cast(Callable[Concatenate[S, P], R], run)
+
+
+def again(act: Callable[[], R]) -> R:
+    """Do something with the database, from its start again when it met another's locks."""
+    for left in reversed(range(TRANSACTION_TRIES)):
+        try:
+            return act()
+        except DBAPIError as error:
+            if left and getattr(error.orig, "sqlstate", None) in RETRIED_STATES:
+                time.sleep(random.uniform(0, 0.02))  # noqa: S311 - jitter, not a secret
+                continue
+            raise _named(error) from error
+    raise AssertionError("unreachable: the last try returns or raises")
 
 
 def reading(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:

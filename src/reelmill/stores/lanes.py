@@ -136,6 +136,15 @@ class Charge:
     since: float = 0.0  #: as `clock` tells it
 
 
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The lane that all of the next steps come of; they are not locked, nor known to be there."""
+
+    tenant: str
+    queue: str
+    rank: int
+
+
 @dataclass(slots=True)
 class Choice:
     """The steps that a claim is to take, in order, and the lanes that were found to have less than they say."""
@@ -159,10 +168,7 @@ def choose(
     past_due: choose although there are steps to wake first.
     unrung_s: only steps that weren't rung in so many seconds; lanes are then left as they are.
     """
-    asked: dict[str, Any] = {"most": limit + SPARE_LANES}
-    if queues is not None:
-        asked["queues"] = list(queues)
-    found = (_all_heads if queues is None else _heads_of).rows(tx, asked)
+    found = _open_lanes(tx, limit + SPARE_LANES, queues)
     usage = {row["tenant"]: row["usage"] for row in found}
     open_ = [Lane(row["tenant"], row["queue"], row["rank"]) for row in found]
     choice = Choice(due=bool(found[0]["due"] if found else _any_due.all(tx, {})[0][0]))
@@ -192,6 +198,24 @@ def choose(
             choice.charges.append(Charge(lane.tenant, ESTIMATE_S))
             usage[lane.tenant] = _after(usage[lane.tenant], found[0]["clock"])
     return choice
+
+
+def next_lane(tx: Connection, limit: int, queues: Sequence[str] | None = None) -> Next | None:
+    """Return the lane of the next `limit` steps; None when that takes a closer look, as `choose` has it."""
+    found = _open_lanes(tx, 2, queues)
+    if not found or found[0]["due"]:
+        return None
+    best, *others = ((row["rank"], row["usage"], row["tenant"]) for row in found)
+    if others and (others[0][0], others[0][2]) == (best[0], best[2]):
+        return None  # the tenant has some in two queues
+    if _turns(best, others[0] if others else None, limit, found[0]["clock"]) < limit:
+        return None
+    return Next(best[2], found[0]["queue"], best[0])
+
+
+def _open_lanes(tx: Connection, most: int, queues: Sequence[str] | None) -> list[dict[str, Any]]:
+    asked = {"most": most, "queues": queues}
+    return (_all_heads if queues is None else _heads_of).rows(tx, asked)
 
 
 def _read(tx: Connection, lane: Lane, most: int, unrung_s: float | None) -> None:

@@ -31,6 +31,7 @@ from reelmill.stores import lanes, rows
 from reelmill.stores.prepared import Prepared, one_of
 from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
 
+COMPLETED = "Completed"
 OPEN_STEPS = [StepStatus.READY, StepStatus.RUNNING]
 
 Events = Sequence[tuple[str, Json]]
@@ -260,7 +261,7 @@ _finish = Prepared(
         status=target(Event.FINISH),
         last_seq=jobs.c.last_seq + 1,
         progress_pct=100.0,
-        message="Completed",
+        message=COMPLETED,
         started_at=sa.func.coalesce(jobs.c.started_at, now()),
         completed_at=now(),
     )
@@ -275,6 +276,19 @@ def finish(tx: Connection, job_id: str, run: int | None) -> Job:
         raise refusal(tx, job_id, Event.FINISH)
     record(tx, row, [("job.completed", {})])
     return rows.to_job(row)
+
+
+def finish_last(tx: Connection, job: rows.Row) -> Job | None:
+    """Finish a job whose row this transaction holds, and let its video follow; None while it waits for anything."""
+    if job["steps_done"] < job["steps_planned"]:
+        return None
+    row = _finish.row(tx, {"its_job": job["id"], "its_run": job["run"]})
+    if row is None:
+        return None
+    record(tx, row, [("job.completed", {})])
+    finished = rows.to_job(row)
+    follow(tx, finished)
+    return finished
 
 
 def fail(tx: Connection, job_id: str, run: int | None, failure: Failure) -> Job:
@@ -516,7 +530,7 @@ def end_attempt(
 
 
 def insert_artifacts(tx: Connection, ended: Iterable[tuple[Claim, Outcome]]) -> None:
-    made = [_artifact(claim, one) for claim, outcome in ended if outcome.result for one in outcome.result.artifacts]
+    made = [artifact_row(claim, one) for claim, outcome in ended if outcome.result for one in outcome.result.artifacts]
     # Their stamp differs, and one statement has one form for all its rows.
     for place, stored_at in (("stored", now()), ("spool", None)):
         some = [one for one in made if one["place"] == place]
@@ -524,7 +538,7 @@ def insert_artifacts(tx: Connection, ended: Iterable[tuple[Claim, Outcome]]) -> 
             tx.execute(sa.insert(artifacts).values(created_at=now(), stored_at=stored_at), some)
 
 
-def _artifact(claim: Claim, made: NewArtifact) -> dict[str, Any]:
+def artifact_row(claim: Claim, made: NewArtifact) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid4()),
         "job_id": claim.job.id,

@@ -9,8 +9,9 @@ Invariants of every write:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,8 +39,9 @@ from reelmill.jobs.lifecycle import (
 )
 from reelmill.jobs.model import Artifact, Claim, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
-from reelmill.stores import claims, lanes, moves, rows, spooled
-from reelmill.stores.engine import open_engine, reading, writing
+from reelmill.stores import claims, hot, lanes, moves, rows, spooled
+from reelmill.stores.claims import Ended
+from reelmill.stores.engine import again, open_alone, open_engine, reading, writing
 from reelmill.stores.joined import Joined
 from reelmill.stores.keeping import SqlKeeping
 from reelmill.stores.reads import SqlReads
@@ -68,7 +70,13 @@ class Wanted:
     queues: tuple[str, ...] | None
 
 
-Ended = tuple[Claim, Outcome]
+
+def _alike(wanted: Sequence[Wanted]) -> dict[tuple[str, float, tuple[str, ...] | None], list[int]]:
+    """Return calls that can be answered by one statement, with the number of the call for each step wanted."""
+    alike: dict[tuple[str, float, tuple[str, ...] | None], list[int]] = {}
+    for n, one in enumerate(wanted):
+        alike.setdefault((one.worker_id, one.lease_s, one.queues), []).extend([n] * one.limit)
+    return alike
 
 
 def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStore:
@@ -86,6 +94,7 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
         self.engine = engine
         self.on_commit = on_commit or (lambda: None)
         self._usage = Usage(engine)
+        self._alone = open_alone(engine)
         self._finish: Joined[Ended, Job] = Joined(self._finish_together, MOST_JOINED)
         self._claim: Joined[Wanted, list[Claim]] = Joined(self._claim_together, MOST_JOINED)
 
@@ -93,6 +102,8 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
         """Give all connections back."""
         self._usage.settle()
         self._usage.close()
+        if self._alone is not None:
+            self._alone.dispose()
         self.engine.dispose()
 
     # ── videos and jobs ───────────────────────────────────────────────────────────────────────
@@ -304,21 +315,50 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
         return self._claim(Wanted(worker_id, limit, lease_s, engine_task_id, named))
 
     def _claim_together(self, wanted: Sequence[Wanted]) -> Sequence[list[Claim]]:
-        taken: list[list[Claim]] = [[] for _ in wanted]
-        for again in range(CLAIM_TRIES):
-            without = [n for n, theirs in enumerate(taken) if not theirs]
-            got, wrong, due = self._claim_all([wanted[n] for n in without], past_due=again > 0)
-            for n, theirs in zip(without, got, strict=True):
-                taken[n] = theirs
-            self._usage.settle()
+        taken = self._claim_at_once(wanted)
+        short = [n for n, one in enumerate(wanted) if len(taken[n]) < one.limit]
+        for past_due in [False] + [True] * (CLAIM_TRIES - 1):
+            if not short:
+                break
+            more = [replace(wanted[n], limit=wanted[n].limit - len(taken[n])) for n in short]
+            got, wrong, due = self._claim_all(more, past_due=past_due)
+            for n, theirs in zip(short, got, strict=True):
+                taken[n] += theirs
             # In transactions of their own: who holds a lane waits for nobody.
             if wrong:
                 self._put_right(sorted(wrong))
             if due:
                 self._wake()
-            if all(taken) or not (wrong or due):
-                break
+            short = [n for n in short if not taken[n]] if wrong or due else []
+        self._usage.settle()
         return taken
+
+    def _claim_at_once(self, wanted: Sequence[Wanted]) -> list[list[Claim]]:
+        """Return what each gets of the lane whose turn it is, if one statement can tell; nothing on SQLite."""
+        taken: list[list[Claim]] = [[] for _ in wanted]
+        if self._alone is None:
+            return taken
+        for (worker_id, lease_s, queues), places in _alike(wanted).items():
+            tasks = [wanted[n].engine_task_id for n in places]
+            got = again(partial(self._take_alone, self._alone, tasks, worker_id, lease_s, queues))
+            for number, claim in got:
+                taken[places[number]].append(claim)
+            if got:
+                self._usage.note([lanes.Charge(claim.job.tenant, lanes.ESTIMATE_S) for _, claim in got])
+                self.on_commit()
+        return taken
+
+    def _take_alone(
+        self,
+        alone: Engine,
+        tasks: Sequence[str | None],
+        worker_id: str,
+        lease_s: float,
+        queues: Sequence[str] | None,
+    ) -> list[tuple[int, Claim]]:
+        with alone.connect() as tx:
+            lane = lanes.next_lane(tx, len(tasks), queues)
+            return hot.take(tx, lane, tasks, worker_id, lease_s) if lane is not None else []
 
     @writing
     def _claim_all(
@@ -328,10 +368,7 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
         taken: list[list[Claim]] = [[] for _ in wanted]
         wrong: set[tuple[str, str]] = set()
         due = False
-        alike: dict[tuple[str, float, tuple[str, ...] | None], list[int]] = {}
-        for n, one in enumerate(wanted):
-            alike.setdefault((one.worker_id, one.lease_s, one.queues), []).extend([n] * one.limit)
-        for (worker_id, lease_s, queues), places in alike.items():
+        for (worker_id, lease_s, queues), places in _alike(wanted).items():
             choice = lanes.choose(tx, len(places), queues, past_due=past_due)
             chosen = choice.steps
             tasks = [wanted[n].engine_task_id for n in places[: len(chosen)]]
@@ -369,13 +406,13 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
             raise StaleAttempt
         moves.progress(tx, row, message=message)
 
-    def close(self, claim: Claim, outcome: Outcome) -> Job:
+    def close(self, claim: Claim, outcome: Outcome, *, finish: bool = False) -> Job:
         if outcome.event is StepEvent.FINISH and outcome.result is not None and not outcome.result.warnings:
-            return self._finish((claim, outcome))
-        return self._close(claim, outcome)
+            return self._finish(Ended(claim, outcome, finish))
+        return self._close(claim, outcome, finish)
 
     @writing
-    def _close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
+    def _close(self, tx: Connection, claim: Claim, outcome: Outcome, finish: bool) -> Job:
         warnings: list[str] = list(outcome.result.warnings) if outcome.result else []
         if outcome.event is StepEvent.FAIL and claim.step.optional:
             assert outcome.failure is not None
@@ -398,12 +435,14 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
             assert outcome.failure is not None
             job = moves.fail(tx, claim.job.id, claim.run, outcome.failure)
             moves.follow(tx, job)
+        elif finish and outcome.event in (StepEvent.FINISH, StepEvent.FAIL):
+            job = moves.finish_last(tx, row) or job
         self._usage.charge(tx, [lanes.close_charge(claim, outcome)])
         return job
 
     def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
         try:
-            return self._finish_all(ended)
+            return self._finish_all(ended) if self._alone is None else self._finish_at_once(ended)
         except DatabaseUnavailable:
             raise  # it is so for all
         except Exception as error:
@@ -412,21 +451,30 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
         # One of them can't be recorded, and nothing was written: each for itself.
         return [self._finish_together([one])[0] for one in ended]
 
+    def _finish_at_once(self, ended: Sequence[Ended]) -> list[Job | BaseException]:
+        assert self._alone is not None
+        seen = again(partial(self._finish_alone, self._alone, ended))
+        if seen:
+            self._usage.note([lanes.close_charge(ended[number].claim, ended[number].outcome) for number in seen])
+            self.on_commit()
+        return [seen[number] if number in seen else StaleAttempt() for number in range(len(ended))]
+
+    def _finish_alone(self, alone: Engine, ended: Sequence[Ended]) -> Mapping[int, Job]:
+        with alone.connect() as tx:
+            return hot.finish(tx, ended)
+
     @writing
     def _finish_all(self, tx: Connection, ended: Sequence[Ended]) -> list[Job]:
         by_job: dict[str, list[Ended]] = {}
         for one in ended:
-            by_job.setdefault(one[0].job.id, []).append(one)
-        done = {job_id: rows.to_job(claims.finish(tx, by_job[job_id])) for job_id in sorted(by_job)}
-        moves.insert_artifacts(tx, ended)
-        self._usage.charge(tx, [lanes.close_charge(claim, outcome) for claim, outcome in ended])
-        # Each sees its job as if they had come one by one: so one alone has ended the stage's last step.
+            by_job.setdefault(one.claim.job.id, []).append(one)
+        done = {job_id: claims.finish(tx, by_job[job_id]) for job_id in sorted(by_job)}
+        self._usage.charge(tx, [lanes.close_charge(one.claim, one.outcome) for one in ended])
         left = {job_id: len(theirs) for job_id, theirs in by_job.items()}
         seen = []
-        for claim, _ in ended:
-            left[claim.job.id] -= 1
-            job, behind = done[claim.job.id], left[claim.job.id]
-            seen.append(replace(job, steps_done=job.steps_done - behind, last_seq=job.last_seq - behind))
+        for one in ended:
+            left[one.claim.job.id] -= 1
+            seen.append(claims.seen_before(done[one.claim.job.id], left[one.claim.job.id]))
         return seen
 
     @writing

@@ -36,6 +36,10 @@ class Usage:
         if self._beside is None:
             lanes.charge(tx, charges)
             return
+        self.note(charges)
+
+    def note(self, charges: Sequence[lanes.Charge]) -> None:
+        """Leave charges to the next `settle`, on PostgreSQL."""
         with self._guard:
             self._waiting += charges
 
