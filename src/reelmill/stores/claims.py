@@ -16,7 +16,7 @@ from reelmill.errors import StaleAttempt
 from reelmill.jobs.lifecycle import ENDED, Event, Status, StepEvent, StepStatus, step_after, target
 from reelmill.jobs.model import Claim, Job, Step, StepResult, Video
 from reelmill.jobs.ports import Outcome
-from reelmill.stores import lanes, moves, rows
+from reelmill.stores import lanes, moves, published, rows
 from reelmill.stores.prepared import Prepared, among, greatest, least, one_of
 from reelmill.stores.schema import Json, attempts, jobs, now, steps, videos
 
@@ -247,7 +247,9 @@ def _closing(event: StepEvent) -> sa.Update:
 
 
 _finish = Prepared(_closing(StepEvent.FINISH))
-_close = {event: Prepared(_closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank)) for event in _by_event}
+_close = {
+    event: Prepared(_closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank)) for event in _by_event
+}
 _end_attempt = Prepared(
     sa.update(attempts)
     .where(attempts.c.step_id == sa.bindparam("its_id"), attempts.c.attempt == sa.bindparam("its_attempt"))
@@ -351,7 +353,7 @@ def finish(tx: Connection, ended: Sequence[Ended]) -> Job:
     moves.INSERT_EVENT.write_each(
         tx, [_asked_to_tell(one.claim, one.outcome, first + n) for n, one in enumerate(ended)]
     )
-    moves.insert_artifacts(tx, [(one.claim, one.outcome) for one in ended])
+    published.insert_artifacts(tx, [(one.claim, one.outcome) for one in ended])
     last = moves.finish_last(tx, row) if any(one.finish for one in ended) else None
     return last or rows.to_job(row)
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 from reelmill.jobs.lifecycle import PROCESSING_OF, Event, Status, StepEvent, StepStatus, target
 from reelmill.jobs.model import Claim, Job
-from reelmill.stores import claims, moves, rows
+from reelmill.stores import claims, moves, published, rows
 from reelmill.stores.claims import JOB, STEP, VIDEO, Ended
 from reelmill.stores.lanes import ORDER, READY, Next
 from reelmill.stores.prepared import Prepared, greatest, one_of
@@ -154,11 +154,13 @@ def _recordset(given: str, columns: Mapping[str, sa.types.TypeEngine[Any]]) -> s
 
 
 def _closing() -> sa.Select[Any]:
-    ended = _recordset("ended", dict(
-        no=sa.Integer(), step=sa.Text(), attempt=sa.Integer(), worker=sa.Text(), job=sa.Text(),
-        run=sa.Integer(), output=JSONB(), message=sa.Text(), spooled=sa.Integer(), base_pct=sa.Float(),
-        weight=sa.Float(), finish=sa.Boolean(), command=sa.Text(), stderr=sa.Text(), versions=JSONB(), told=JSONB(),
-    ))  # fmt: skip
+    given: dict[str, sa.types.TypeEngine[Any]] = {
+        "no": sa.Integer(), "step": sa.Text(), "attempt": sa.Integer(), "worker": sa.Text(), "job": sa.Text(),
+        "run": sa.Integer(), "output": JSONB(), "message": sa.Text(), "spooled": sa.Integer(),
+        "base_pct": sa.Float(), "weight": sa.Float(), "finish": sa.Boolean(), "command": sa.Text(),
+        "stderr": sa.Text(), "versions": JSONB(), "told": JSONB(),
+    }  # fmt: skip
+    ended = _recordset("ended", given)
     files = _recordset("files", {"no": sa.Integer()} | {name: artifacts.c[name].type for name in FILE})
     held = (
         sa.select(jobs.c.id, jobs.c.run, jobs.c.steps_done, jobs.c.steps_planned, jobs.c.spooled)
@@ -234,9 +236,7 @@ def _closing() -> sa.Select[Any]:
             steps_done=done,
             last_seq=jobs.c.last_seq + tally.c.done + sa.case((ends, 1), else_=0),
             status=sa.case((ends, target(Event.FINISH)), else_=jobs.c.status),
-            message=sa.case(
-                (ends, moves.COMPLETED), else_=sa.func.coalesce(tally.c.message, jobs.c.message)
-            ),
+            message=sa.case((ends, moves.COMPLETED), else_=sa.func.coalesce(tally.c.message, jobs.c.message)),
             progress_pct=sa.case((ends, 100.0), else_=greatest(reached, jobs.c.progress_pct)),
             completed_at=sa.case((ends, now()), else_=jobs.c.completed_at),
         )
@@ -268,9 +268,7 @@ def _closing() -> sa.Select[Any]:
     followed = (
         sa.update(videos)
         .where(videos.c.id == counted.c.video_id, videos.c.processing_job_id == counted.c.id, finished)
-        .values(
-            processing_status=PROCESSING_OF[Status.COMPLETED], processing_error=None, processing_completed_at=now()
-        )
+        .values(processing_status=PROCESSING_OF[Status.COMPLETED], processing_error=None, processing_completed_at=now())
         .cte("followed")
     )
     noted = (
@@ -307,7 +305,7 @@ def finish(tx: Connection, ended: Sequence[Ended]) -> Mapping[int, Job]:
     """
     given = [_given(number, one) for number, one in enumerate(ended)]
     files = [
-        {"no": number, **moves.artifact_row(one.claim, made)}
+        {"no": number, **published.artifact_row(one.claim, made)}
         for number, one in enumerate(ended)
         for made in one.result.artifacts
     ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from reelmill.errors import NotFound, ResultsGone, SourceGone, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import NotFound, ResultsGone, SourceGone, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
     ENDED,
     PROCESSING_OF,
@@ -25,11 +24,11 @@ from reelmill.jobs.lifecycle import (
     step_sources,
     target,
 )
-from reelmill.jobs.model import Claim, Job, Json, NewArtifact
-from reelmill.jobs.ports import Failure, Held, NewJob, Opening, Outcome
+from reelmill.jobs.model import Job, Json
+from reelmill.jobs.ports import Failure, Held, NewJob, Opening
 from reelmill.stores import lanes, rows
-from reelmill.stores.prepared import Prepared, one_of
-from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
+from reelmill.stores.prepared import Prepared, new, one_of
+from reelmill.stores.schema import attempts, events, jobs, now, steps, videos
 
 COMPLETED = "Completed"
 OPEN_STEPS = [StepStatus.READY, StepStatus.RUNNING]
@@ -127,37 +126,50 @@ def note(tx: Connection, job: rows.Row, events_: Events) -> rows.Row:
     return row
 
 
+_insert_job = Prepared(
+    sa.insert(jobs)
+    .values(
+        **new(jobs, "id", "video_id", "tenant", "user_id", "pipeline", "pipeline_version", "params", "stages",
+              "status", "stage", "steps_planned", "message", "priority", "last_seq", "correlation_id",
+              "trace_context"),
+        run=1,
+        steps_done=0,
+        progress_pct=0.0,
+        warnings=[],
+        created_at=now(),
+        queued_at=sa.case((sa.bindparam("is_queued", type_=sa.Boolean), now())),
+    )
+    .returning(jobs)
+)  # fmt: skip
+
+
 def insert_job(tx: Connection, job: NewJob, status: Status, opening: Opening | None = None) -> Job:
     queued = status is Status.QUEUED
     made: Events = [("job.created", {"pipeline": job.pipeline})]
     if opening is not None:
         made = [*made, ("job.queued", {"stage": opening.stage, "steps": len(opening.specs)})]
-    row = returned(
+    (row,) = _insert_job.rows(
         tx,
-        sa.insert(jobs).values(
-            id=job.id,
-            video_id=job.video_id,
-            tenant=job.tenant,
-            user_id=job.user_id,
-            pipeline=job.pipeline,
-            pipeline_version=job.pipeline_version,
-            params=dict(job.params),
-            stages=[[stage.name, stage.weight] for stage in job.stages],
-            status=status,
-            run=1,
-            **(opened(opening) if opening else {"stage": None, "steps_planned": 0, "steps_done": 0}),
-            progress_pct=0.0,
-            message="Queued" if queued else "Waiting for the upload",
-            warnings=[],
-            priority=job.priority,
-            last_seq=len(made),
-            correlation_id=job.correlation_id,
-            trace_context=job.trace_context,
-            created_at=now(),
-            queued_at=now() if queued else None,
-        ),
+        {
+            "new_id": job.id,
+            "new_video_id": job.video_id,
+            "new_tenant": job.tenant,
+            "new_user_id": job.user_id,
+            "new_pipeline": job.pipeline,
+            "new_pipeline_version": job.pipeline_version,
+            "new_params": dict(job.params),
+            "new_stages": [[stage.name, stage.weight] for stage in job.stages],
+            "new_status": status,
+            "new_stage": opening.stage if opening else None,
+            "new_steps_planned": len(opening.specs) if opening else 0,
+            "new_message": "Queued" if queued else "Waiting for the upload",
+            "new_priority": job.priority,
+            "new_last_seq": len(made),
+            "new_correlation_id": job.correlation_id,
+            "new_trace_context": job.trace_context,
+            "is_queued": queued,
+        },
     )
-    assert row is not None
     record(tx, row, made)
     return rows.to_job(row)
 
@@ -166,37 +178,44 @@ def opened(opening: Opening) -> dict[str, Any]:
     return {"stage": opening.stage, "steps_planned": len(opening.specs), "steps_done": 0}
 
 
+_insert_step = Prepared(
+    sa.insert(steps).values(
+        **new(steps, "id", "job_id", "stage", "stage_no", "index", "kind", "params", "digest", "optional", "tenant",
+              "queue", "rank", "later", "queued_at"),
+        **dict.fromkeys(("run", "attempt", "tries", "crashes"), 0),
+        status=StepStatus.READY,
+        progress=0.0,
+        waits=False,
+        created_at=now(),
+        not_before=now(),
+    )
+)  # fmt: skip
+
+
 def insert_steps(tx: Connection, job: Job, opening: Opening) -> None:
     if not opening.specs:
         return
     stage_no = [stage.name for stage in job.stages].index(opening.stage)
     planned = [
         {
-            "id": f"{job.id}:{opening.stage}:{spec.index}",
-            "job_id": job.id,
-            "stage": opening.stage,
-            "stage_no": stage_no,
-            "index": spec.index,
-            "kind": spec.kind,
-            "params": dict(spec.params),
-            "digest": spec.digest,
-            "optional": spec.optional,
-            "status": StepStatus.READY,
-            "run": 0,
-            "attempt": 0,
-            "tries": 0,
-            "crashes": 0,
-            "progress": 0.0,
-            "tenant": job.tenant,
-            "queue": spec.queue,
-            "rank": -job.priority,
-            "later": not spec.first,
-            "queued_at": job.queued_at,
-            "waits": False,
+            "new_id": f"{job.id}:{opening.stage}:{spec.index}",
+            "new_job_id": job.id,
+            "new_stage": opening.stage,
+            "new_stage_no": stage_no,
+            "new_index": spec.index,
+            "new_kind": spec.kind,
+            "new_params": dict(spec.params),
+            "new_digest": spec.digest,
+            "new_optional": spec.optional,
+            "new_tenant": job.tenant,
+            "new_queue": spec.queue,
+            "new_rank": -job.priority,
+            "new_later": not spec.first,
+            "new_queued_at": job.queued_at,
         }
         for spec in opening.specs
     ]
-    tx.execute(sa.insert(steps).values(created_at=now(), not_before=now()), planned)
+    _insert_step.write_each(tx, planned)
     lanes.open_lanes(tx, [(job.tenant, spec.queue, -job.priority) for spec in opening.specs])
 
 
@@ -456,14 +475,6 @@ def of(held: Held) -> sa.ColumnElement[bool]:
     return sa.and_(steps.c.id == held.step_id, steps.c.attempt == held.attempt, steps.c.status == StepStatus.RUNNING)
 
 
-def fence(tx: Connection, claim: Claim) -> rows.Row:
-    """Lock the claim's job if it is still running in the claim's run. Raises StaleAttempt."""
-    row = hold(tx, claim.job.id, claim.run)
-    if row is None:
-        raise StaleAttempt
-    return row
-
-
 def freed(event: StepEvent) -> dict[str, Any]:
     return {
         "status": step_after(StepStatus.RUNNING, event),
@@ -527,39 +538,6 @@ def end_attempt(
             stderr=stderr,
         )
     )
-
-
-def insert_artifacts(tx: Connection, ended: Iterable[tuple[Claim, Outcome]]) -> None:
-    made = [artifact_row(claim, one) for claim, outcome in ended if outcome.result for one in outcome.result.artifacts]
-    # Their stamp differs, and one statement has one form for all its rows.
-    for place, stored_at in (("stored", now()), ("spool", None)):
-        some = [one for one in made if one["place"] == place]
-        if some:
-            tx.execute(sa.insert(artifacts).values(created_at=now(), stored_at=stored_at), some)
-
-
-def artifact_row(claim: Claim, made: NewArtifact) -> dict[str, Any]:
-    return {
-        "id": str(uuid.uuid4()),
-        "job_id": claim.job.id,
-        "step_id": claim.step.id,
-        "stage": claim.step.stage,
-        "stage_no": [stage.name for stage in claim.job.stages].index(claim.step.stage),
-        "index": claim.step.index,
-        "run": claim.run,
-        "attempt": claim.attempt,
-        "kind": made.kind,
-        "name": made.name,
-        "key": made.key,
-        "size_bytes": made.size_bytes,
-        "sha256": made.sha256,
-        "content_type": made.content_type,
-        "meta": dict(made.meta),
-        "primary": made.primary,
-        "place": made.place,
-        "spool": made.spool,
-        "retries": made.retries,
-    }
 
 
 def count_done(

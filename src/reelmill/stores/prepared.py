@@ -54,6 +54,11 @@ def one_of(column: sa.ColumnElement[str], words: Iterable[str]) -> sa.ColumnElem
     return column.in_([sa.literal_column(f"'{word}'") for word in sorted(map(str, words))])
 
 
+def new(table: sa.Table, *names: str) -> dict[str, sa.BindParameter[Any]]:
+    """Return values for an insert that are bound as `new_…`."""
+    return {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+
+
 class greatest(FunctionElement[float]):  # noqa: N801 - SQL's own function
     """The greatest of its arguments; each is looked at once, other than in a CASE."""
 
@@ -187,6 +192,7 @@ class Prepared:
     def _compile(self, dialect: Dialect) -> _Compiled:
         compiled: Any = self._statement.compile(dialect=DOLLARS if dialect.name == "postgresql" else dialect)  # type: ignore[attr-defined]
         columns = list(self._statement.exported_columns)  # type: ignore[attr-defined]
+        binds = compiled.binds
         results = [
             None  # drivers give floats as they are
             if isinstance(column.type, sa.Float)
@@ -198,9 +204,9 @@ class Prepared:
             bound=tuple(
                 (name, _plain(compiled.params[name]), bind.type.dialect_impl(dialect).bind_processor(dialect))
                 for name in compiled.positiontup
-                for bind in [compiled.binds[name]]
+                for bind in [binds[name]]
             ),
-            lists=tuple(place for place, name in enumerate(compiled.positiontup) if compiled.binds[name].type is LISTED),
+            lists=tuple(place for place, name in enumerate(compiled.positiontup) if binds[name].type is LISTED),
             names=tuple(column.key for column in columns),
             converted=tuple((place, convert) for place, convert in enumerate(results) if convert is not None),
         )
