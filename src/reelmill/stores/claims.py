@@ -170,7 +170,7 @@ _others = sa.select(sa.func.coalesce(sa.func.sum(steps.c.progress), 0.0)).where(
 )
 
 
-def reached(done: Any, base_pct: Any, weight: Any) -> sa.ColumnElement[float]:
+def reached(done: Any, base_pct: Any, weight: Any) -> sa.ColumnElement[Any]:
     """Return a job's progress, as lifecycle.progress_pct has it.
 
     But for the weights: these don't change while a stage is worked on. done: of its steps, those that run in part.

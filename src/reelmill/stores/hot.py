@@ -213,8 +213,12 @@ def _closing() -> sa.Select[Any]:
         held.c.spooled + tally.c.spooled == 0,
     )
     # A CASE, so that a job's steps are read with its last one only.
-    ends = sa.select(tally, sa.case((last, ~open_), else_=sa.false()).label("finished"))
-    tally = ends.join(held, held.c.id == tally.c.job).cte("ending").prefix_with("MATERIALIZED")
+    ending = (
+        sa.select(tally, sa.case((last, ~open_), else_=sa.false()).label("finished"))
+        .join(held, held.c.id == tally.c.job)
+        .cte("ending")
+        .prefix_with("MATERIALIZED")
+    )
     running = (
         sa.select(sa.func.coalesce(sa.func.sum(steps.c.progress), 0.0))
         .where(
@@ -226,21 +230,21 @@ def _closing() -> sa.Select[Any]:
         .correlate(jobs)
         .scalar_subquery()
     )
-    done, ends = jobs.c.steps_done + tally.c.done, tally.c.finished
-    reached = claims.reached(done + running, tally.c.base_pct, tally.c.weight)
+    done, ends = jobs.c.steps_done + ending.c.done, ending.c.finished
+    reached = claims.reached(done + running, ending.c.base_pct, ending.c.weight)
     counted = (
         sa.update(jobs)
-        .where(jobs.c.id == tally.c.job)
+        .where(jobs.c.id == ending.c.job)
         .values(
-            spooled=jobs.c.spooled + tally.c.spooled,
+            spooled=jobs.c.spooled + ending.c.spooled,
             steps_done=done,
-            last_seq=jobs.c.last_seq + tally.c.done + sa.case((ends, 1), else_=0),
+            last_seq=jobs.c.last_seq + ending.c.done + sa.case((ends, 1), else_=0),
             status=sa.case((ends, target(Event.FINISH)), else_=jobs.c.status),
-            message=sa.case((ends, moves.COMPLETED), else_=sa.func.coalesce(tally.c.message, jobs.c.message)),
+            message=sa.case((ends, moves.COMPLETED), else_=sa.func.coalesce(ending.c.message, jobs.c.message)),
             progress_pct=sa.case((ends, 100.0), else_=greatest(reached, jobs.c.progress_pct)),
             completed_at=sa.case((ends, now()), else_=jobs.c.completed_at),
         )
-        .returning(*(jobs.c[name] for name in JOB), tally.c.done.label("done"), tally.c.numbers.label("numbers"))
+        .returning(*(jobs.c[name] for name in JOB), ending.c.done.label("done"), ending.c.numbers.label("numbers"))
         .cte("counted")
     )
     finished = counted.c.status == target(Event.FINISH)

@@ -111,7 +111,7 @@ class Ready(NamedTuple):
     later: bool
     queued_at: Any
     job_id: str
-    index: int
+    nth: int  #: its index
 
 
 @dataclass(slots=True, eq=False)

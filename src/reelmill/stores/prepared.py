@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -19,10 +20,10 @@ from sqlalchemy.sql.functions import FunctionElement
 Asked = Mapping[str, Any]
 Convert = Callable[[Any], Any]
 LISTED = sa.Text()  #: of a value that is a list, on SQLite
-DOLLARS = postgresql.psycopg.dialect(paramstyle="numeric_dollar")  # psycopg then needn't look for placeholders
+DOLLARS: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # psycopg then needn't look for placeholders
 
 
-class among(FunctionElement[bool]):  # noqa: N801 - reads like SQL's own IN
+class among(FunctionElement[Any]):  # noqa: N801 - reads like SQL's own IN
     """Whether a column is one of a list: an array on PostgreSQL, as many values as there are on SQLite.
 
     SQLite has no arrays, and would rather read the whole table than look for each element of a JSON list.
@@ -225,7 +226,7 @@ def _cursor(tx: Connection) -> Any:
     return RawCursor(connection)
 
 
-def _told(tx: Connection, words: str, problem: Exception) -> Exception:
+def _told(tx: Connection, words: str, problem: Any) -> Exception:
     """Return a driver's error as SQLAlchemy would raise it; a connection that is gone is given up."""
     gone = tx.dialect.is_disconnect(problem, tx.connection.driver_connection, None)
     told: Exception = sa.exc.DBAPIError.instance(
