@@ -13,8 +13,8 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -77,8 +77,43 @@ def _ping_idle(engine: Engine) -> None:
             raise sa.exc.InvalidatePoolError from error
 
 
-def open_alone(engine: Engine) -> Engine | None:
-    """Return an engine for statements that are transactions by themselves (`hot.py`); None on SQLite.
+class Standing:
+    """A connection that is kept by who comes often, and one at a time: a pool would cost as much as the statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: Connection | None = None
+        self._used_at = 0.0
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """Give the connection, tried when it has rested; one that fails is given up."""
+        kept, self._kept = self._kept, None
+        if kept is not None and time.perf_counter() - self._used_at > PING_AFTER_S:
+            try:
+                kept.dialect.do_ping(kept.connection.dbapi_connection)  # type: ignore[arg-type]  # it is open
+            except kept.dialect.loaded_dbapi.Error:
+                kept.invalidate()
+                kept.close()
+                kept = None
+        if kept is None:
+            kept = self._engine.connect()
+        try:
+            yield kept
+        except BaseException:
+            kept.close()
+            raise
+        self._kept, self._used_at = kept, time.perf_counter()
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        self._engine.dispose()
+
+
+def open_alone(engine: Engine) -> Standing | None:
+    """Return a connection for statements that are transactions by themselves (`hot.py`); None on SQLite.
 
     These look up all rows by their keys. Their plans are made once, when a table may still be too small to tell.
     """
@@ -86,24 +121,26 @@ def open_alone(engine: Engine) -> Engine | None:
         return None
     options = {"plan_cache_mode": "force_generic_plan"}
     options |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off")
-    alone = sa.create_engine(
-        engine.url,
-        isolation_level="AUTOCOMMIT",
-        pool_size=2,
-        max_overflow=2,
-        connect_args={"options": " ".join(f"-c {name}={value}" for name, value in options.items())},
+    return Standing(
+        sa.create_engine(
+            engine.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"options": " ".join(f"-c {name}={value}" for name, value in options.items())},
+        )
     )
-    _ping_idle(alone)
-    return alone
 
 
-def open_beside(engine: Engine) -> Engine | None:
-    """Return an engine for small writes that may be lost and must not wait; None where a second one is of no use."""
+def open_beside(engine: Engine) -> Standing | None:
+    """Return a connection for small writes that may be lost and must not wait; None where a second one is of no use."""
     if engine.dialect.name != "postgresql":
         return None
     options = f"-c synchronous_commit=off -c lock_timeout={BESIDE_LOCK_MS} -c statement_timeout={2 * BESIDE_LOCK_MS}"
-    return sa.create_engine(
-        engine.url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args={"options": options}
+    return Standing(
+        sa.create_engine(
+            engine.url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args={"options": options}
+        )
     )
 
 

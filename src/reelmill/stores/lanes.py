@@ -175,6 +175,14 @@ def choose(
     if choice.due and not past_due:
         return choice  # one of them may be the first
 
+    if len(open_) == 1:  # as it is most of the time: nobody else's turn comes
+        _read(tx, open_[0], limit, unrung_s)
+        choice.steps = list(open_[0].rows)
+        choice.charges = [Charge(open_[0].tenant, ESTIMATE_S)] * len(choice.steps)
+        if len(choice.steps) < limit or choice.steps[-1].rank != open_[0].rank:
+            choice.wrong.append((open_[0].tenant, open_[0].queue))
+        return choice
+
     def place(lane: Lane) -> tuple[int, float, str]:
         return lane.rank, usage[lane.tenant], lane.tenant
 

@@ -221,9 +221,12 @@ def _cursor(tx: Connection) -> Any:
     connection: Any = tx.connection.driver_connection
     if tx.dialect.name == "sqlite":
         return connection.cursor()
-    from psycopg import RawCursor
+    kept = tx.info.get("cursor")  # one a connection: what a statement gives is fetched before the next
+    if kept is None:
+        from psycopg import RawCursor
 
-    return RawCursor(connection)
+        kept = tx.info["cursor"] = RawCursor(connection)
+    return kept
 
 
 def _told(tx: Connection, words: str, problem: Any) -> Exception:

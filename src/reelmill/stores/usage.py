@@ -53,7 +53,7 @@ class Usage:
                 with self._guard:
                     charges, self._waiting = self._waiting, []
                 if charges:
-                    with self._beside.connect() as connection:
+                    with self._beside.use() as connection:
                         lanes.charge(connection, charges)
             except (DBAPIError, TimeoutError) as error:
                 log.warning("usage not charged", detail=str(error).splitlines()[0])
@@ -62,4 +62,4 @@ class Usage:
 
     def close(self) -> None:
         if self._beside is not None:
-            self._beside.dispose()
+            self._beside.close()

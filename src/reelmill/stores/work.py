@@ -19,7 +19,7 @@ from reelmill.jobs.model import Claim, Job
 from reelmill.jobs.ports import Held, Outcome
 from reelmill.stores import claims, hot, lanes, moves, published, rows
 from reelmill.stores.claims import Ended
-from reelmill.stores.engine import again, open_alone, writing
+from reelmill.stores.engine import Standing, again, open_alone, writing
 from reelmill.stores.joined import Joined
 from reelmill.stores.schema import now, steps
 from reelmill.stores.usage import Usage
@@ -55,15 +55,16 @@ class SqlWork:
 
     def open_work(self) -> None:
         self._usage = Usage(self.engine)
-        self._alone = open_alone(self.engine)
+        self._claims_by, self._ends_by = open_alone(self.engine), open_alone(self.engine)
         self._finish: Joined[Ended, Job] = Joined(self._finish_together, MOST_JOINED)
         self._claim: Joined[Wanted, list[Claim]] = Joined(self._claim_together, MOST_JOINED)
 
     def close_work(self) -> None:
         self._usage.settle()
         self._usage.close()
-        if self._alone is not None:
-            self._alone.dispose()
+        for standing in (self._claims_by, self._ends_by):
+            if standing is not None:
+                standing.close()
 
     def claim(
         self,
@@ -84,14 +85,19 @@ class SqlWork:
             if not short:
                 break
             more = [replace(wanted[n], limit=wanted[n].limit - len(taken[n])) for n in short]
-            got, wrong, due = self._claim_all(more, past_due=past_due)
-            for n, theirs in zip(short, got, strict=True):
-                taken[n] += theirs
-            # In transactions of their own: who holds a lane waits for nobody.
-            if wrong:
-                self._put_right(sorted(wrong))
-            if due:
-                self._wake()
+            try:
+                got, wrong, due = self._claim_all(more, past_due=past_due)
+                for n, theirs in zip(short, got, strict=True):
+                    taken[n] += theirs
+                # In transactions of their own: who holds a lane waits for nobody.
+                if wrong:
+                    self._put_right(sorted(wrong))
+                if due:
+                    self._wake()
+            except DatabaseUnavailable:
+                if not any(taken):
+                    raise
+                break  # who has got something can begin with it
             short = [n for n in short if not taken[n]] if wrong or due else []
         self._usage.settle()
         return taken
@@ -99,11 +105,11 @@ class SqlWork:
     def _claim_at_once(self, wanted: Sequence[Wanted]) -> list[list[Claim]]:
         """Return what each gets of the lane whose turn it is, if one statement can tell; nothing on SQLite."""
         taken: list[list[Claim]] = [[] for _ in wanted]
-        if self._alone is None:
+        if self._claims_by is None:
             return taken
         for (worker_id, lease_s, queues), places in _alike(wanted).items():
             tasks = [wanted[n].engine_task_id for n in places]
-            got = again(partial(self._take_alone, self._alone, tasks, worker_id, lease_s, queues))
+            got = again(partial(self._take_next, self._claims_by, tasks, worker_id, lease_s, queues))
             for number, claim in got:
                 taken[places[number]].append(claim)
             if got:
@@ -111,15 +117,15 @@ class SqlWork:
                 self.on_commit()
         return taken
 
-    def _take_alone(
+    def _take_next(
         self,
-        alone: Engine,
+        standing: Standing,
         tasks: Sequence[str | None],
         worker_id: str,
         lease_s: float,
         queues: Sequence[str] | None,
     ) -> list[tuple[int, Claim]]:
-        with alone.connect() as tx:
+        with standing.use() as tx:
             lane = lanes.next_lane(tx, len(tasks), queues)
             return hot.take(tx, lane, tasks, worker_id, lease_s) if lane is not None else []
 
@@ -205,7 +211,7 @@ class SqlWork:
 
     def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
         try:
-            return self._finish_all(ended) if self._alone is None else self._finish_at_once(ended)
+            return self._finish_all(ended) if self._ends_by is None else self._finish_at_once(self._ends_by, ended)
         except DatabaseUnavailable:
             raise  # it is so for all
         except Exception as error:
@@ -214,17 +220,16 @@ class SqlWork:
         # One of them can't be recorded, and nothing was written: each for itself.
         return [self._finish_together([one])[0] for one in ended]
 
-    def _finish_at_once(self, ended: Sequence[Ended]) -> list[Job | BaseException]:
-        assert self._alone is not None
-        seen = again(partial(self._finish_alone, self._alone, ended))
+    def _finish_at_once(self, standing: Standing, ended: Sequence[Ended]) -> list[Job | BaseException]:
+        def act() -> Mapping[int, Job]:
+            with standing.use() as tx:
+                return hot.finish(tx, ended)
+
+        seen = again(act)
         if seen:
             self._usage.note([lanes.close_charge(ended[number].claim, ended[number].outcome) for number in seen])
             self.on_commit()
         return [seen[number] if number in seen else StaleAttempt() for number in range(len(ended))]
-
-    def _finish_alone(self, alone: Engine, ended: Sequence[Ended]) -> Mapping[int, Job]:
-        with alone.connect() as tx:
-            return hot.finish(tx, ended)
 
     @writing
     def _finish_all(self, tx: Connection, ended: Sequence[Ended]) -> list[Job]:
