@@ -114,6 +114,7 @@ class SqlWork:
                 taken[places[number]].append(claim)
             if got:
                 self._usage.note([lanes.Charge(claim.job.tenant, lanes.ESTIMATE_S) for _, claim in got])
+                self._usage.settle()  # whoever is next, here too, goes by it
                 self.on_commit()
         return taken
 
