@@ -130,9 +130,7 @@ def test_claims_at_one_moment_get_steps_of_their_own(store: JobStore) -> None:
         *(partial(store.claim, f"w{n % 2}", limit=1, lease_s=60.0, engine_task_id=f"ring-{n}") for n in range(15))
     )
     claims = [claim for some in got for claim in some]
-    assert sorted(claim.step.id for claim in claims) == sorted(
-        step.id for job in jobs for step in store.steps(job.id)
-    )
+    assert sorted(claim.step.id for claim in claims) == sorted(step.id for job in jobs for step in store.steps(job.id))
     for n, (claim,) in enumerate(got):
         assert (claim.worker_id, claim.step.worker_id, claim.attempt) == (f"w{n % 2}", f"w{n % 2}", 1)
         assert claim.job.status is Status.RUNNING and claim.video.id == claim.job.video_id

@@ -153,6 +153,7 @@ class Choice:
     charges: list[Charge] = field(default_factory=list)
     wrong: list[tuple[str, str]] = field(default_factory=list)  #: tenant, queue
     due: bool = False  #: there are steps that waited and needn't any more: `wake` them
+    more: bool = False  #: there may be lanes that weren't looked at
 
 
 def choose(
@@ -171,7 +172,8 @@ def choose(
     found = _open_lanes(tx, limit + SPARE_LANES, queues)
     usage = {row["tenant"]: row["usage"] for row in found}
     open_ = [Lane(row["tenant"], row["queue"], row["rank"]) for row in found]
-    choice = Choice(due=bool(found[0]["due"] if found else _any_due.all(tx, {})[0][0]))
+    due = bool(found[0]["due"] if found else _any_due.all(tx, {})[0][0])
+    choice = Choice(due=due, more=len(found) == limit + SPARE_LANES)
     if choice.due and not past_due:
         return choice  # one of them may be the first
 

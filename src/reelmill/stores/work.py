@@ -86,7 +86,7 @@ class SqlWork:
                 break
             more = [replace(wanted[n], limit=wanted[n].limit - len(taken[n])) for n in short]
             try:
-                got, wrong, due = self._claim_all(more, past_due=past_due)
+                got, wrong, due, unseen = self._claim_all(more, past_due=past_due)
                 for n, theirs in zip(short, got, strict=True):
                     taken[n] += theirs
                 # In transactions of their own: who holds a lane waits for nobody.
@@ -98,7 +98,7 @@ class SqlWork:
                 if not any(taken):
                     raise
                 break  # who has got something can begin with it
-            short = [n for n in short if not taken[n]] if wrong or due else []
+            short = [n for n in short if not taken[n]] if unseen or due else []
         self._usage.settle()
         return taken
 
@@ -133,11 +133,14 @@ class SqlWork:
     @writing
     def _claim_all(
         self, tx: Connection, wanted: Sequence[Wanted], *, past_due: bool
-    ) -> tuple[list[list[Claim]], set[tuple[str, str]], bool]:
-        """Return what each gets, the lanes that have less than they say, and whether steps are to be woken."""
+    ) -> tuple[list[list[Claim]], set[tuple[str, str]], bool, bool]:
+        """Return what each gets, lanes that have less than they say, if steps are to be woken, if lanes are unseen.
+
+        On SQLite lanes are put right here: nobody else writes meanwhile.
+        """
         taken: list[list[Claim]] = [[] for _ in wanted]
         wrong: set[tuple[str, str]] = set()
-        due = False
+        due = unseen = False
         for (worker_id, lease_s, queues), places in _alike(wanted).items():
             choice = lanes.choose(tx, len(places), queues, past_due=past_due)
             chosen = choice.steps
@@ -148,7 +151,11 @@ class SqlWork:
             self._usage.charge(tx, choice.charges)
             wrong.update(choice.wrong)
             due = due or choice.due
-        return taken, wrong, due
+            unseen = unseen or (bool(choice.wrong) and choice.more)
+        if wrong and tx.dialect.name == "sqlite":
+            lanes.put_right(tx, sorted(wrong))
+            wrong = set()
+        return taken, wrong, due, unseen
 
     @writing
     def _wake(self, tx: Connection) -> None:
