@@ -25,7 +25,9 @@ from reelmill.errors import TransitionRefused
 from reelmill.jobs.lifecycle import Event, Status, StepEvent
 from reelmill.jobs.model import Claim, StepResult
 from reelmill.jobs.ports import Outcome
+from reelmill.stores import claims, hot, lanes, moves
 from reelmill.stores.migrate import upgrade
+from reelmill.stores.prepared import Prepared
 from reelmill.stores.sql import SqlStore, open_store
 from running import free_port
 from servers import start_postgres
@@ -133,6 +135,12 @@ def warm(url: str) -> SqlStore:
     """Open a store and build what is built once: statements, connections."""
     store = open_store(url)
     store.claim("bench", limit=1, lease_s=LEASE_S, queues=["none"])
+    rooms = [claims, lanes, moves] + ([hot] if store.engine.dialect.name == "postgresql" else [])
+    with store.engine.connect() as tx:
+        for room in rooms:
+            for one in vars(room).values():
+                if isinstance(one, Prepared):
+                    one.ready(tx)
     return store
 
 

@@ -131,6 +131,10 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
+    def ready(self, tx: Connection) -> None:
+        """Compile it now; else that is done when it is first run."""
+        self._of(tx)
+
     def all(self, tx: Connection, asked: Asked) -> list[tuple[Any, ...]]:
         """Run it; return its rows' values."""
         compiled = self._of(tx)
