@@ -94,6 +94,7 @@ def list_pipelines(app: Platform) -> PipelineList:
     *NOT_LET_IN,
 )
 def create_job(
+    request: Request,
     response: Response,
     app: Platform,
     who: Who,
@@ -116,8 +117,19 @@ def create_job(
             steps=plan["steps"],
             plan={name: value for name, value in plan.items() if name != "steps"},
         )
-    job = app.service.create_job(who, video_id, wanted.pipeline, wanted.params, priority=wanted.priority)
-    return status_of(app, job)
+    job = idempotency.made_before(request, lambda job_id: app.store.job(job_id, who.tenant))
+    if job is None:
+        job = app.service.create_job(
+            who,
+            video_id,
+            wanted.pipeline,
+            wanted.params,
+            priority=wanted.priority,
+            job_id=idempotency.reserved(request),
+        )
+    status = status_of(app, job)
+    idempotency.keep(request, status.model_copy(update={"download_urls": []}))  # signed URLs are never stored
+    return status
 
 
 @router.get("")

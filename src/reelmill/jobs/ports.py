@@ -177,12 +177,16 @@ class JobStore(Protocol):
 
     # videos and jobs
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        """Insert a video and its driver, a job in `awaiting_upload`. Raises TransitionRefused: its key has a video."""
+        """Insert a video and its driver, a job in `awaiting_upload`; a video of this id that is there stays as it is.
+
+        Returns the video and its driver. Raises TransitionRefused: its key has another video.
+        """
         ...
 
     def add_job(self, job: NewJob, opening: Opening) -> Job:
         """Insert a queued job with its first stage's ready steps; it becomes the video's driver (`processing`).
 
+        A job of this id that is there stays as it is, and is returned.
         Raises UploadNeeded when the video isn't uploaded, SourceGone when its source was removed, NotFound when it
         isn't the tenant's.
         """
@@ -515,9 +519,10 @@ class AccessStore(Protocol):
         """Return one page, newest first; of all tenants without `tenant`. Raises CursorInvalid."""
         ...
 
-    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
-        """Reserve an Idempotency-Key; return the reply when the same request was answered before.
+    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str, made: str) -> StoredReply | Reservation:
+        """Reserve an Idempotency-Key, and with it the id of what the request makes; or return the reply it got before.
 
+        made: a new UUID; the reservation's own when the request has come before and has no reply.
         Raises IdempotencyMismatch for another body, IdempotencyInProgress while the first is being worked on
         (a reservation older than 60 s counts as abandoned and is taken over).
         """
@@ -526,7 +531,10 @@ class AccessStore(Protocol):
     def finish_request(self, tenant: str, path: str, key: str, reply: StoredReply) -> None: ...
 
     def drop_request(self, tenant: str, path: str, key: str) -> None:
-        """Give the reservation back: the request failed in a way that may succeed when repeated."""
+        """Let the same request come again at once: it failed in a way that may succeed when repeated.
+
+        The reservation keeps its id, for what failed may be the reply alone.
+        """
         ...
 
     def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
@@ -632,6 +640,14 @@ class FreshSecret:
     id: str
     prefix: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An idempotent request that is to be worked on."""
+
+    made: str  #: the id of what it makes, a UUID
+    again: bool  #: it was begun before and has no reply: what it makes may be there
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevoked, NotFound
 from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page, Switch, TenantLimits
-from reelmill.jobs.ports import FreshSecret, StoredReply
+from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.engine import reading, writing
 from reelmill.stores.reads import page_of
@@ -168,19 +168,21 @@ class SqlAccess:
     # ── idempotent requests ───────────────────────────────────────────────────────────────────
 
     @writing
-    def begin_request(self, tx: Connection, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
-        reserve = {"tenant": tenant, "path": path, "key": key, "body_sha256": body_sha256}
+    def begin_request(
+        self, tx: Connection, tenant: str, path: str, key: str, body_sha256: str, made: str
+    ) -> StoredReply | Reservation:
+        reserve = {"tenant": tenant, "path": path, "key": key, "body_sha256": body_sha256, "made": made}
         try:
             with tx.begin_nested():
                 tx.execute(sa.insert(requests).values(**reserve, created_at=now()))
         except sa.exc.IntegrityError:
             pass  # the key is known: its row decides below
         else:
-            return None
+            return Reservation(made, again=False)
         mine = _request(tenant, path, key)
         row = tx.execute(sa.select(requests).where(mine)).mappings().one_or_none()
         if row is None:
-            raise IdempotencyInProgress  # dropped between the two statements: the client may repeat
+            raise IdempotencyInProgress  # purged between the two statements: the client may repeat
         if row["body_sha256"] != body_sha256:
             raise IdempotencyMismatch
         if row["status_code"] is not None:
@@ -188,11 +190,12 @@ class SqlAccess:
         taken_over = tx.execute(
             sa.update(requests)
             .where(mine, requests.c.status_code.is_(None), requests.c.created_at < now(-ABANDONED_AFTER_S))
-            .values(created_at=now())
-        )
-        if taken_over.rowcount == 0:
+            .values(created_at=now(), made=sa.func.coalesce(requests.c.made, made))
+            .returning(requests.c.made)
+        ).scalar_one_or_none()
+        if taken_over is None:
             raise IdempotencyInProgress
-        return None
+        return Reservation(taken_over, again=True)
 
     @writing
     def finish_request(self, tx: Connection, tenant: str, path: str, key: str, reply: StoredReply) -> None:
@@ -204,7 +207,9 @@ class SqlAccess:
 
     @writing
     def drop_request(self, tx: Connection, tenant: str, path: str, key: str) -> None:
-        tx.execute(sa.delete(requests).where(_request(tenant, path, key), requests.c.status_code.is_(None)))
+        mine = _request(tenant, path, key)
+        abandoned = now(-ABANDONED_AFTER_S - 1)
+        tx.execute(sa.update(requests).where(mine, requests.c.status_code.is_(None)).values(created_at=abandoned))
 
     @writing
     def purge_requests(self, tx: Connection, older_than_s: float = 86400.0) -> int:

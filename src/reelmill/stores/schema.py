@@ -369,6 +369,7 @@ requests = sa.Table(
     sa.Column("path", sa.String(255), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("body_sha256", sa.String(64), nullable=False),
+    sa.Column("made", sa.String(36)),  # the id of what the request makes, whenever it comes
     sa.Column("status_code", sa.Integer),
     sa.Column("body", sa.Text),
     sa.Column("content_type", sa.String(255)),

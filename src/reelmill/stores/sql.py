@@ -10,6 +10,7 @@ Invariants of every write:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,32 +98,46 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
 
     # ── videos and jobs ───────────────────────────────────────────────────────────────────────
 
-    @writing
-    def add_video(self, tx: Connection, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
+    def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
         try:
-            row = tx.execute(ADD_VIDEO, {
-                "id": video.id,
-                "tenant": video.tenant,
-                "user_id": video.user_id,
-                "filename": video.filename,
-                "content_type": video.content_type,
-                "size_bytes": video.size_bytes,
-                "sha256": video.sha256,
-                "key": video.key,
-                "labels": dict(video.labels),
-                "upload_status": UploadStatus.AWAITING,
-                "processing_status": Processing.PENDING,
-                "processing_job_id": job.id if job else None,
-                "part_size": video.part_size,
-                "multipart_id": video.multipart_id,
-                "upload_ttl_s": float(video.upload_ttl_s),
-            }).mappings().one()  # fmt: skip
+            return self._add_video(video, job)
         except IntegrityError as error:
-            raise TransitionRefused("There is a video of this key already.") from error
-        return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+            try:
+                return self.video_and_job(video.id)
+            except NotFound:
+                raise TransitionRefused("There is a video of this key already.") from error
 
     @writing
-    def add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
+    def _add_video(self, tx: Connection, video: NewVideo, job: NewJob | None) -> tuple[Video, Job | None]:
+        row = tx.execute(ADD_VIDEO, {
+            "id": video.id,
+            "tenant": video.tenant,
+            "user_id": video.user_id,
+            "filename": video.filename,
+            "content_type": video.content_type,
+            "size_bytes": video.size_bytes,
+            "sha256": video.sha256,
+            "key": video.key,
+            "labels": dict(video.labels),
+            "upload_status": UploadStatus.AWAITING,
+            "processing_status": Processing.PENDING,
+            "processing_job_id": job.id if job else None,
+            "part_size": video.part_size,
+            "multipart_id": video.multipart_id,
+            "upload_ttl_s": float(video.upload_ttl_s),
+        }).mappings().one()  # fmt: skip
+        return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+
+    def add_job(self, job: NewJob, opening: Opening) -> Job:
+        try:
+            return self._add_job(job, opening)
+        except IntegrityError:
+            with suppress(NotFound):
+                return self.job(job.id, job.tenant)
+            raise
+
+    @writing
+    def _add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
         # The video first, against the usual order: nobody else can wait for a job that isn't there yet,
         # and whoever comes first in this queue must also have the older stamp.
         mine = sa.and_(videos.c.id == job.video_id, videos.c.tenant == job.tenant, videos.c.deleted_at.is_(None))

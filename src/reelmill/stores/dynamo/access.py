@@ -22,7 +22,7 @@ from typing import Any
 
 from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevoked, NotFound
 from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page
-from reelmill.jobs.ports import FreshSecret, StoredReply
+from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.access import ABANDONED_AFTER_S
 from reelmill.stores.dynamo import items
@@ -216,13 +216,13 @@ class DynamoAccess(Core):
     # ── idempotent requests ───────────────────────────────────────────────────────────────────
 
     @writing
-    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
+    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str, made: str) -> StoredReply | Reservation:
         pk = _request(tenant, path, key)
-        new = Item(pk=pk, sk="request", body_sha256=body_sha256, created_at=self.at())
+        new = Item(pk=pk, sk="request", body_sha256=body_sha256, made=made, created_at=self.at())
         _place_request(new)
         if self.table.add(new):
-            return None
-        taken: list[StoredReply | None] = []
+            return Reservation(made, again=False)
+        taken: list[StoredReply | Reservation] = []
 
         def take_over(there: Item, at: datetime) -> bool:
             taken.clear()
@@ -233,13 +233,13 @@ class DynamoAccess(Core):
                 return False
             if there["created_at"] >= at - timedelta(seconds=ABANDONED_AFTER_S):
                 raise IdempotencyInProgress
-            there["created_at"] = at
+            there.update(created_at=at, made=there["made"] or made)
             _place_request(there)
-            taken.append(None)
+            taken.append(Reservation(there["made"], again=True))
             return True
 
         if self.change(pk, "request", take_over) is None:
-            raise IdempotencyInProgress  # dropped between the two looks: the client may repeat
+            raise IdempotencyInProgress  # purged between the two looks: the client may repeat
         return taken[0]
 
     @writing
@@ -252,10 +252,14 @@ class DynamoAccess(Core):
 
     @writing
     def drop_request(self, tenant: str, path: str, key: str) -> None:
-        pk = _request(tenant, path, key)
-        request = self.table.get(pk, "request")
-        if request is not None and request["status_code"] is None:
-            self.table.remove(pk, "request", version=request["version"])
+        def let_go(request: Item, at: datetime) -> bool:
+            if request["status_code"] is not None:
+                return False
+            request["created_at"] = at - timedelta(seconds=ABANDONED_AFTER_S + 1)
+            _place_request(request)
+            return True
+
+        self.change(_request(tenant, path, key), "request", let_go)
 
     @writing
     def purge_requests(self, older_than_s: float = 86400.0) -> int:
