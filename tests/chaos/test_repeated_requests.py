@@ -75,7 +75,7 @@ def wishes(video_id: str) -> dict[str, dict[str, Any]]:
         "/api/v1/uploads/initiate": {
             "filename": "a.mp4", "size": 100, "content_type": "video/mp4", "pipeline": "slow_writer",
         },
-    }  # fmt: before
+    }  # fmt: skip
 
 
 def ask(server: Server, path: str, body: dict[str, Any], key: str) -> httpx2.Response:
