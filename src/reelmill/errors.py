@@ -163,7 +163,7 @@ class IdempotencyInProgress(Refused):
     code = "idempotency_in_progress"
     what = "A request with this Idempotency-Key is still being worked on."
     why = "The first request with the key hasn't been answered yet."
-    remedy = "Wait a second and repeat the request; you will get the first one's reply."
+    remedy = "Wait a second and repeat the request, for a minute if need be; you will get the first one's reply."
 
 
 class TransitionRefused(Refused):
