@@ -146,7 +146,12 @@ class Customer:
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         """Return the answer; None when there was none."""
         try:
-            reply = self._http.request(method, f"/api/v1{path}", **more)
+            while True:
+                try:
+                    reply = self._http.request(method, f"/api/v1{path}", **more)
+                    break
+                except httpx2.ConnectError:  # nobody was there to be asked
+                    time.sleep(0.1)
         except httpx2.TransportError:
             time.sleep(0.1)
             return None

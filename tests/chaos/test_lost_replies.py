@@ -44,5 +44,6 @@ def test_a_recorded_file_stays_when_the_answer_to_its_record_is_lost(tmp_path: P
             job_id = server.call("POST", "/jobs", json=body)["job_id"]
             assert server.wait(job_id)["status"] == "completed"
             assert word.lost == 1
+            assert "isn't ours any more" not in server.log.read_text(), "it only is recorded already"
             named = {artifact["key"] for artifact in read(postgres_url).artifacts}
             assert len(named) == 3 and named <= server.stored()

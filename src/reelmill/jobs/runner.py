@@ -307,6 +307,7 @@ class Runner:
         # Before the record: what fills the disk here may be what keeps the database from writing.
         shutil.rmtree(work.scratch, ignore_errors=True)
         job = None
+        work.closing = True
         if outcome is not None:
             try:
                 job = self._close(claim, outcome)
@@ -436,7 +437,7 @@ class Runner:
                 log.exception("lease check failed unexpectedly")
                 continue
             for held, work in works.items():
-                if held not in kept:
+                if held not in kept and not work.closing:
                     if not work.stop.is_set():
                         log.warning("step isn't ours any more", job_id=work.claim.job.id, step=held.step_id)
                     work.stop.set()
@@ -477,6 +478,7 @@ class StepWork:
         self.scratch = scratch
         self.stop = threading.Event()
         self.silent = False  #: stopped because the database was away too long: handed back when it answers
+        self.closing = False  #: done, and being recorded: that it isn't ours any more may be our own doing
         self._runner = runner
         self._commands: list[str] = []
         self._published: list[str] = []
