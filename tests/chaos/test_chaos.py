@@ -250,7 +250,7 @@ def weather_over(place: Place, films: dict[str, Path], jobs: int, *, long: bool 
         customer.insist()
     customer.close()
     ghosts = weather.ghosts()
-    until(lambda: not open_jobs(place), "all jobs end", 300)
+    until(lambda: not open_jobs(place), "all jobs end", 1800 if long else 300)
     until(lambda: judged(place, [])["open"] == 0, "what their lost attempts left is swept")
     took = time.monotonic() - began
     left = [str(path) for path in place.server.scratch()]
