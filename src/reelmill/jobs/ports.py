@@ -34,6 +34,7 @@ from reelmill.jobs.model import (
     ObjectInfo,
     Output,
     Page,
+    Share,
     SignedRequest,
     Stage,
     Step,
@@ -530,6 +531,29 @@ class AccessStore(Protocol):
         ...
 
     def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
+
+    # what is handed out without a key
+    def signing_secret(self) -> bytes:
+        """Return 32 random bytes that all processes on this database share; made when it is first asked for."""
+        ...
+
+    def add_share(
+        self, share_id: str, job: Job, *, life_s: int, embed: Sequence[str] = (), by: Caller = OPERATOR
+    ) -> Share:
+        """Open a job's results for `life_s` seconds, by the database's clock."""
+        ...
+
+    def find_share(self, job_id: str, share_id: str) -> Share | None:
+        """Return a share, unless it has ended or was revoked."""
+        ...
+
+    def shares(self, job_id: str) -> list[Share]:
+        """Return all shares of a job, oldest first, those that have ended too."""
+        ...
+
+    def revoke_share(self, job_id: str, share_id: str, by: Caller = OPERATOR) -> Share:
+        """End a share now; one that was revoked keeps its moment. Raises NotFound."""
+        ...
 
 
 class Keeping(Protocol):
