@@ -30,6 +30,7 @@ from reelmill.errors import (
     KeyMissing,
     MethodNotAllowed,
     NotFound,
+    RangeUnsatisfiable,
     RateLimited,
     ReelmillError,
     RequestInvalid,
@@ -232,6 +233,8 @@ def _headers(error: ReelmillError) -> dict[str, str]:
             return {"Retry-After": str(error.extra["retry_after_s"])}
         case IdempotencyInProgress():
             return {"Retry-After": "1"}
+        case RangeUnsatisfiable(extra={"size_bytes": size}):
+            return {"Content-Range": f"bytes */{size}"}
         case ReelmillError(status_code=HTTPStatus.SERVICE_UNAVAILABLE):
             return {"Retry-After": "2"}
     return {}
