@@ -467,6 +467,112 @@ class ArtifactList(Reply):
     items: list[ArtifactReply]
 
 
+class Dimensions(Reply):
+    width: int
+    height: int
+
+
+class TechnicalMetadata(Reply):
+    """Of the film in the best quality; null: not told by the pipeline."""
+
+    content_type: str
+    video_codec: str | None
+    audio_codec: str | None
+    frame_rate: str | None = Field(description="Frames per second as an exact fraction, `30000/1001`.")
+    bit_rate: int | None = Field(description="Bits per second, of all tracks together.")
+
+
+class StreamVariant(Reply):
+    """One quality of an adaptive stream."""
+
+    quality: str | None
+    width: int | None
+    height: int | None
+    bandwidth: int | None = Field(description="Bits per second at the most.")
+    codecs: str | None = Field(description="As in RFC 6381: `avc1.640028,mp4a.40.2`.")
+
+
+class StreamingInfo(Reply):
+    """How it streams."""
+
+    hls_url: str | None = Field(description="Of the adaptive playlist, freshly signed; null when there is none.")
+    qualities: list[str] = Field(description="What `GET /jobs/{job_id}/stream?quality=` takes beside `auto`.")
+    variants: list[StreamVariant]
+
+
+class StoredOutput(Reply):
+    """One result in storage."""
+
+    id: str
+    name: str
+    kind: str
+    quality: str | None = Field(description="`720p`; null when the pipeline tells no size.")
+    key: str = Field(description="Of the object in storage.")
+    size: int
+    sha256: str
+    content_type: str
+    width: int | None
+    height: int | None
+    duration: float | None = Field(description="Seconds.")
+    uploaded_at: datetime | None = Field(description="When it was in storage; null while it is kept locally.")
+    retries: int = Field(description="Of its upload, beyond the first try.")
+    url: str | None = Field(description="Freshly signed; null of a file that is kept on another machine.")
+
+
+class JobMetadata(Reply):
+    """What a completed job made. Keys are what is stored; URLs are signed when it is read."""
+
+    version: Literal[1] = Field(1, description="Of this document's form. It may gain fields without a new version.")
+    job_id: str
+    video_id: str
+    pipeline: str
+    pipeline_version: str
+    run: int
+    success: bool
+    warnings: list[str]
+    error: ErrorReply | None
+    created_at: datetime
+    completed_at: datetime | None
+    processing_time: float | None = Field(description="Seconds from the first claim to the end.")
+    video_urls: dict[str, str] = Field(description="By quality; by name when several films have one quality.")
+    thumbnail_urls: list[str]
+    technical_metadata: TechnicalMetadata | None = Field(description="Null when it made no film.")
+    streaming_info: StreamingInfo
+    s3_keys: list[str] = Field(description="Of the results, in their order.")
+    outputs: list[StoredOutput]
+    file_size: int = Field(description="Bytes of all results together.")
+    duration: float | None = Field(description="Seconds, of the film in the best quality.")
+    dimensions: Dimensions | None = Field(description="Pixels, of the film in the best quality.")
+
+
+class ShareRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"life_s": 604800, "embed": ["https://shop.example"]}]})
+
+    life_s: int = Field(
+        604_800, strict=True, ge=60, le=31_536_000, description="Seconds for which the link works; a week by default."
+    )
+    embed: list[Annotated[str, StringConstraints(max_length=255, pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]] = (
+        Field(default_factory=list, max_length=16, description="Web pages that may show it in a frame; `*`: all.")
+    )
+
+
+class ShareReply(Reply):
+    """A link by which anybody may watch a job's results."""
+
+    id: str
+    job_id: str
+    url: str = Field(description="Of a page with a player.")
+    embed: list[str]
+    actor: str = Field(description="Who made it.")
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class ShareList(Reply):
+    items: list[ShareReply]
+
+
 class PipelineReply(Reply):
     name: str
     title: str

@@ -132,6 +132,23 @@ class Settings(BaseSettings):
     upload_ttl_s: float = Field(86_400.0, gt=0, description="An upload not completed in so many seconds expires.")
     put_ttl_s: int = Field(900, ge=1, le=604_800, description="Life of a signed upload URL, in seconds.")
     get_ttl_s: int = Field(3600, ge=1, le=604_800, description="Life of a signed download URL, in seconds.")
+    delivery: Literal["store", "api"] = Field(
+        "store",
+        description="How files reach those who take them: `store` redirects to signed URLs of the storage, `api` sends "
+        "them through this server, for clients that can't reach the storage.",
+    )
+    accel: str | None = Field(
+        None,
+        pattern=r"^/\S*[^/\s]$",
+        description="With files in a folder: the path by which nginx or Caddy in front finds the folder's `objects`, "
+        "e.g. `/_files`; files then go out by `X-Accel-Redirect`. Default: we send them.",
+    )
+    stream_ttl_s: int = Field(
+        14_400, ge=1, le=604_800, description="Life of a stream's URLs, in seconds: longer than the film."
+    )
+    pictures_mb: int = Field(
+        256, ge=1, le=1 << 20, description="Most MiB on the disk for thumbnails in other sizes, made when asked for."
+    )
     max_upload_bytes: int = Field(100 * GB, ge=1, description="Largest source, in bytes.")
     part_bytes: int = Field(
         16 << 20, ge=1 << 20, le=5 * GB, description="Size of the parts in which large uploads are sent, in bytes."

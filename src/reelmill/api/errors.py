@@ -50,6 +50,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 MOST_ERRORS = 50  #: faults named in one reply
 BY_CODE = {kind.code: kind for kind in catalogue()}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  #: a client may invent any number of others
+HIDDEN = re.compile(r"^(/(?:streams|share)/)[^/]+")  #: in a path: what opens it without a key
 QUIET = {"/healthz", "/metrics", "/readyz"}  #: asked every few seconds by machines
 
 
@@ -209,7 +210,7 @@ class Envelope:
                 line(  # never the query: it may hold a signature or a sign-in token
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=HIDDEN.sub(r"\1-", scope["path"]),
                     status=status,
                     seconds=round(seconds, 4),
                 )

@@ -61,7 +61,7 @@ class SignedRoute(APIRoute):
                 headers["Cross-Origin-Resource-Policy"] = "cross-origin"
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers.setdefault("Content-Security-Policy", POLICY)
-                if message["status"] == 416:
+                if message["status"] == 416 and "object_size" in scope["state"]:
                     headers["Content-Range"] = f"bytes */{scope['state']['object_size']}"
                 if message["status"] >= 400:
                     headers["Cache-Control"] = "no-store"

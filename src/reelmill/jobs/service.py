@@ -451,14 +451,21 @@ class Service:
         urls = map(self.files.url, self.store.outputs(job.id))
         return [url for url in urls if url is not None]
 
-    def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:
-        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound, ResultsGone."""
+    def results(self, caller: Caller, job_id: str, *, early: bool = False) -> tuple[Job, list[Artifact]]:
+        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound, ResultsGone.
+
+        early: what a running job has made so far will do; each file was checked before its row was written.
+        """
         job = self.store.job(job_id, caller.tenant)
+        return job, self.results_of(job, early=early)
+
+    def results_of(self, job: Job, *, early: bool = False) -> list[Artifact]:
+        """See `results`."""
         if job.outputs_removed_at is not None:
             raise ResultsGone(f"The job's files were removed at {job.outputs_removed_at.isoformat()}.")
-        if not has_results(job):
+        if not has_results(job) and not (early and job.status is Status.RUNNING):
             raise NotReady(f"The job is {job.status}.", status=str(job.status))
-        return job, self.store.artifacts(job_id)
+        return self.store.artifacts(job.id)
 
     # ── parts ─────────────────────────────────────────────────────────────────────────────────
 
