@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLES := .cache/samples
 UPPY := .cache/uppy
+HLSJS := .cache/hlsjs
 DYNALITE := .cache/dynalite
 VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos mutants lock docs clean
+.PHONY: help setup samples players uppy hlsjs dynalite run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -57,6 +58,14 @@ $(UPPY)/.ready: tests/uppy/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(UPPY) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+hlsjs: $(HLSJS)/.ready  ## install the real hls.js, by which a page plays in the tests
+
+$(HLSJS)/.ready: tests/hlsjs/package-lock.json | $(READY)
+	@mkdir -p $(HLSJS)
+	@cp tests/hlsjs/package.json tests/hlsjs/package-lock.json $(HLSJS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(HLSJS) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 dynalite: $(DYNALITE)/.ready  ## install the server that speaks DynamoDB, for the store's tests
 
 $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
@@ -85,7 +94,7 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
 	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
-test: samples players uppy dynalite  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players uppy hlsjs dynalite  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
@@ -100,7 +109,7 @@ format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to .cache/bench
-	@set -e; for name in clips moviepy smart reading requests signing handing_out direct_uploads engine claiming fleet; do \
+	@set -e; for name in clips moviepy smart reading requests signing handing_out ranges direct_uploads engine claiming fleet; do \
 	  echo "── benchmarks/$$name.py"; \
 	  $(BIN)/python benchmarks/$$name.py --json .cache/bench/$$name.json $(ARGS); done
 

@@ -29,7 +29,10 @@ from reelmill.objects.names import disposition
 IDLE_S = 120.0  #: a body that brings nothing for so long is given up
 LARGEST = 1 << 50  #: bytes; the signed size is the limit, not the one for API requests
 METHODS = "GET, HEAD, PUT, OPTIONS"
-REQUEST_HEADERS = "Content-Type, Range, If-Range, If-Match, If-None-Match, If-Modified-Since, X-Checksum-SHA256"
+REQUEST_HEADERS = (
+    "Content-Type, Range, If-Range, If-Match, If-None-Match, If-Modified-Since, X-Checksum-SHA256, "
+    "Authorization, X-API-Key"  # of a page that was redirected here; what they say counts for nothing
+)
 EXPOSED = "ETag, Accept-Ranges, Content-Range, Content-Length, Content-Disposition, Last-Modified"
 
 # Nothing in a stored file may run or load anything; but a film or picture opened by its URL plays in the browser.
