@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ Connect = Callable[..., "Client"]
 Serve = Callable[..., AbstractContextManager["Running"]]
 
 CLIPS = {"cutting": {"kind": "fixed", "duration_s": 1.0}}
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "hand-out-results.md"
 ZEROS = bytes(1 << 20)
 OPERATIONS = ("download", "stream", "metadata", "thumbnail")
 
@@ -205,6 +207,21 @@ def test_what_there_is_not_is_told(client: Client, ladder: str, video_id: str, f
     for path in (*OPERATIONS, "stream?quality=720p"):
         reply = client.get(f"/api/v1/jobs/{waiting}/{path}")
         assert (reply.status_code, reply.json()["code"]) == (409, "not_ready")
+
+
+@pytest.mark.req("E-02", "E-03")
+def test_the_commands_of_the_page_work(client: Client, server: Running, ladder: str, tmp_path: Path) -> None:
+    commands = [block for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL) if "curl" in block]
+    assert len(commands) >= 6
+    told = {**os.environ, "URL": server.url, "KEY": str(client.key), "JOB": ladder, "NO_PROXY": "*"}
+    for command in commands:
+        words = ["bash", "-euc", command.replace("720p", "180p")]
+        done = subprocess.run(words, cwd=tmp_path, env=told, capture_output=True, timeout=60)
+        assert done.returncode == 0, (command, done.stderr)
+    assert (tmp_path / "head").stat().st_size == 100
+    assert zipfile.is_zipfile(tmp_path / "result")
+    with Image.open(tmp_path / "small.jpg") as picture:
+        assert picture.width == 320
 
 
 # ── streams ───────────────────────────────────────────────────────────────────────────────────
