@@ -50,7 +50,7 @@ How = Annotated[
     Query(description="`store`: by a redirect to storage. `api`: through this server. By default, as it is set up."),
 ]
 FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The whole file.", "content": {"application/octet-stream": {}}},
+    200: {"description": "The whole file.", "content": {"*/*": {}}},
     206: {"description": "The part that Range asked for."},
     304: {"description": "The client's copy is still good."},
     307: {"description": "Its signed URL is in Location."},
@@ -63,7 +63,10 @@ FILE: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/{job_id}/download",
     response_class=Response,
-    responses={**FILE, 200: {"description": "The file; several as a ZIP archive.", "content": {"application/zip": {}}}},
+    responses={
+        **FILE,
+        200: {"description": "The file; several as a ZIP archive.", "content": {"*/*": {}, "application/zip": {}}},
+    },
 )
 @needs("jobs:read", NotFound, NotReady, ResultsGone, RangeUnsatisfiable)
 def download(
