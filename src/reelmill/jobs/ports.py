@@ -896,8 +896,19 @@ class Work(Protocol):
         content_type: str,
         meta: Json | None = None,
         primary: bool = False,
+        beside_source: bool = False,
     ) -> NewArtifact:
-        """Store a checked file under a key that ends in `-r{run}a{attempt}`. Raises Stopped, StorageProblem."""
+        """Store a checked file under a key that ends in `-r{run}a{attempt}`. Raises Stopped, StorageProblem.
+
+        beside_source: its key follows the source's, with `/proxy/` for `/original/`.
+        """
+        ...
+
+    def keep(self, path: Path, name: str) -> str:
+        """Store a file for later steps of the same job; return its key, for the step's output under `kept`.
+
+        It is no artifact, and gone when the job is completed. Raises Stopped, StorageProblem.
+        """
         ...
 
 

@@ -156,7 +156,6 @@ class Runner:
         self._hurried = threading.Event()
         self._ended = threading.Event()
         self._seen_at = time.monotonic()  # when the store last answered our heartbeat
-        self.slots = 0
         self.ended = 0  #: steps that this process has worked on
         self._look = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -535,12 +534,13 @@ class StepWork:
         content_type: str,
         meta: Json | None = None,
         primary: bool = False,
+        beside_source: bool = False,
     ) -> NewArtifact:
         self._check_held()
         made = NewArtifact(
             kind=kind,
             name=name,
-            key=output_key(self.claim, name),
+            key=output_key(self.claim, name, beside_source=beside_source),
             size_bytes=path.stat().st_size,
             sha256=sha256_of(path),
             content_type=content_type,
@@ -550,6 +550,13 @@ class StepWork:
         self._published.append(made.key)
         self._runner.observer.observe("artifact_bytes", made.size_bytes, pipeline=self.claim.job.pipeline, kind=kind)
         return self._runner.files.put(path, made, self.stop)
+
+    def keep(self, path: Path, name: str) -> str:
+        made = self.publish(path, kind="kept", name=name, content_type="application/octet-stream")
+        if made.place == "spool":  # later steps may run on machines that don't see it
+            self._runner.files.delete(made.key)
+            raise StorageUnavailable(f"{name} is for other machines, which storage alone reaches")
+        return made.key
 
     def discard(self) -> None:
         """Remove what was published for nothing; what can't be removed now is swept later.

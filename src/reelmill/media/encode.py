@@ -145,7 +145,7 @@ def clip_arguments(
         layout = channel_layout(track, keep=settings.audio_channels == "source")
         graphs.append(sound_graph(track, len(inputs) if heard else None, begin, length, layout))
         inputs += [_sound_input(location, source, start)] * heard
-        options += _sound_options(settings, track, layout)
+        options += sound_options(settings, track, layout)
     if picture and plan.picture is not None:
         shown = _picture_ticks(source, plan, start)
         top = overlay_graph(plan.picture, source, settings.shape, len(inputs), shown, ten_bits=code.ten_bits)
@@ -183,22 +183,28 @@ def check_settings(source: Source, settings: ClipSettings, parameter_set: int = 
 
 
 def _picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
-    options = ["-an", "-sn", "-dn", "-threads", str(threads)]
+    options = ["-an", "-sn", "-dn", *decoding_options(source, threads)]
+    return input_arguments(location, source.demuxer, seek_s=seek(source, start), options=options)
+
+
+def decoding_options(source: Source, threads: int) -> list[str]:
+    """Return the input options with which a source's pictures are decoded."""
+    options = ["-threads", str(threads)]
     if takes_any_size(source):
         options += ["-noautorotate", "-reinit_filter", "0"]
     if delay := source.video.decoder_delay:
         # The times of showing that the demuxer makes up only mislead; without them, those of decoding are taken.
         options += [f"-bsf:{source.video_index}", f"setts=pts=NOPTS:dts=DTS-{delay}"]
-    return input_arguments(location, source.demuxer, seek_s=_seek(source, start), options=options)
+    return options
 
 
 def _sound_input(location: str, source: Source, start: int) -> list[str]:
     base = source.video.time_base
     beginning = start * base - PREROLL_S <= source.video.start_tick * base
     # MP4 has an index of its sound: reading begins where it is wanted, not at a key frame of the picture.
-    exact = start * base - PREROLL_S if source.demuxer == "mov" else _seek(source, start, PREROLL_S)
-    seek = None if beginning else exact
-    return input_arguments(location, source.demuxer, seek_s=seek, options=["-vn", "-sn", "-dn", "-threads", "1"])
+    exact = start * base - PREROLL_S if source.demuxer == "mov" else seek(source, start, PREROLL_S)
+    begin = None if beginning else exact
+    return input_arguments(location, source.demuxer, seek_s=begin, options=["-vn", "-sn", "-dn", "-threads", "1"])
 
 
 def _picture_options(source: Source, plan: ClipPlan, start: int, end: int, code: Coding) -> list[str]:
@@ -213,7 +219,8 @@ def _picture_options(source: Source, plan: ClipPlan, start: int, end: int, code:
     ]  # fmt: skip
 
 
-def _sound_options(settings: ClipSettings, track: AudioStream, layout: str) -> list[str]:
+def sound_options(settings: ClipSettings, track: AudioStream, layout: str) -> list[str]:
+    """Return the output options of the sound, from the graph's label `sound`."""
     kbps = settings.audio_kbps if layout in ("mono", "stereo") else settings.audio_kbps * track.channels // 2
     return ["-map", "[sound]", "-c:a", "aac", "-b:a", f"{kbps}k", "-flags:a", "+bitexact"]
 
@@ -258,7 +265,7 @@ def earlier_start(edges: Sequence[int]) -> int:
     return tail[-1] - tail[0] if spread else 0
 
 
-def _seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
+def seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
     """Return the file's time, seconds, of the last key frame at or before a tick; None to read from the beginning."""
     base = source.video.time_base
     margin = earlier_s if source.demuxer in EXACT_SEEK else earlier_s + SEEK_MARGIN_S

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from reelmill.media.codecs import Codec
 from reelmill.media.graphs import Fit
 from reelmill.media.segments import Tail
 from reelmill.media.text import Position
+from reelmill.pipelines.declared import Declared, PresetName
 
 MAX_CUTS = 10_000  #: more are never planned; how many steps a job may have is a setting
 MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
@@ -19,12 +20,6 @@ Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=5000)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 Moment = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-
-
-class Declared(BaseModel):
-    """Only what is declared exists, and only in its own type: "1" and true are no numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 # ── where to cut ──────────────────────────────────────────────────────────────────────────────
@@ -170,7 +165,7 @@ class VideoParams(Declared):
         description="`smart`: what has no text and no other change is copied bit by bit where the source allows it, "
         "the rest is encoded. `full`: everything is encoded.",
     )
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = Field(
+    preset: PresetName = Field(
         "veryfast", description="The encoder's effort, by x264's names: slower ones make smaller files."
     )
     crf: int | None = Field(
