@@ -135,7 +135,7 @@ def clip_arguments(
     graphs: list[str] = []
     options: list[str] = []
     if picture:
-        inputs.append(_picture_input(location, source, start, settings.threads))
+        inputs.append(picture_input(location, source, start, settings.threads))
         label = "plain" if plan.picture or upload_filters(code) else "picture"
         graphs.append(picture_graph(source, settings.shape, start, end, pixel_format(code), label))
         options += _picture_options(source, plan, start, end, code)
@@ -182,7 +182,8 @@ def check_settings(source: Source, settings: ClipSettings, parameter_set: int = 
     )  # fmt: skip
 
 
-def _picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
+def picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
+    """Return the options of the input that pictures are read of, from the key frame before a tick on."""
     options = ["-an", "-sn", "-dn", *decoding_options(source, threads)]
     return input_arguments(location, source.demuxer, seek_s=seek(source, start), options=options)
 
@@ -215,7 +216,7 @@ def _picture_options(source: Source, plan: ClipPlan, start: int, end: int, code:
         "-fps_mode", "passthrough", "-enc_time_base:v", f"{base.numerator}/{base.denominator}",
         "-video_track_timescale", str(base.denominator), *colors(source, plan.settings.shape),
         # The last frame is shown until the next clip begins, whatever its packet in the source says.
-        "-bsf:v", _last_shown(source, plan, start, end), "-flags:v", "+bitexact+cgop",
+        "-bsf:v", last_shown(source, plan, start, end), "-flags:v", "+bitexact+cgop",
     ]  # fmt: skip
 
 
@@ -236,7 +237,7 @@ def _picture_ticks(source: Source, plan: ClipPlan, start: int) -> tuple[int, int
     return ticks[first] - start, ticks[end - 1] - start
 
 
-def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
+def last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
     """Return the packet filter that lets the last frame be shown until the clip's end, and no frame longer.
 
     With B-frames, the last packet is another frame's: it lets the times of decoding last as long as the clip.
