@@ -30,6 +30,7 @@ from reelmill.wiring import App, build
 from source_zoo import ZOO, Zoo
 from working import until
 
+SIDE = {"height": 90, "frame_rate": 10.0}
 KINDS = (
     "fps-24.mp4", "fps-2997.mp4", "fps-60.mp4", "vfr.mp4", "rotated-90.mp4", "portrait.mp4", "no-audio.mp4",
     "surround-51.mp4", "hevc-10bit.mp4", "hdr10.mp4", "interlaced-tff.ts", "h264.ts", "one-frame.mp4", "far-start.mkv",
@@ -93,7 +94,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(app: App, film: Path) -> Made:
-    return make(app, film, heights=[360, 480], chunk_s=4.0, segment_s=4.0, loudness_lufs=-20.0)
+    proxy = {"height": 180}
+    return make(app, film, heights=[360, 480], chunk_s=4.0, segment_s=4.0, loudness_lufs=-20.0, proxy=proxy)
 
 
 def frames_of(path: Path) -> np.ndarray[Any, Any]:
@@ -115,7 +117,7 @@ def key_times(path: Path) -> list[Fraction]:
 @pytest.mark.parametrize("name", KINDS)
 def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: str) -> None:
     kind = ZOO[name]
-    made = make(app, zoo(name), **SMALL)
+    made = make(app, zoo(name), **SMALL, proxy=SIDE)
     (rendition,) = made.of("rendition")  # all are smaller than 360: their own size is made
     width, height = kind.clip_size or kind.size
     assert (rendition.meta["width"], rendition.meta["height"]) == (width & ~1, height & ~1)
@@ -132,6 +134,8 @@ def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: s
     if sound is not None:
         assert sound[0]["CHANNELS"] == ("1" if kind.tracks[0][2] == 1 else "2")
         assert sound[1].codec == "aac" and sound[1].parts[0].frames[0] == 0
+    (proxy,) = made.of("proxy")
+    assert abs(proxy.meta["proxy_duration_s"] - made.source.duration_s) < 1e-3
     assert len(made.of("thumbnail")) == 2 and len(made.of("poster")) == len(made.of("storyboard_vtt")) == 1
     assert made.job.warnings == ()
 
@@ -151,6 +155,18 @@ def test_the_ladder_has_its_sizes_and_its_key_frames_stand_at_the_same_times(mad
         assert re.fullmatch(r"avc1\.64[0-9a-f]{4},mp4a\.40\.2", codecs) and rate == "30.000"
     for _, stream in made.master.variants:
         assert [part.start for part in stream.parts] == [0, 4, 8]
+
+
+@pytest.mark.req("C-04")
+def test_a_proxy_comes_of_the_same_decoding_and_is_the_pipelines(made: Made, app: App, film: Path) -> None:
+    (proxy,) = made.of("proxy")
+    video_id = put(app, film)
+    job = ended(app, app.service.create_job(ME, video_id, "proxy", {"height": 180, "decode": "all"}).id)
+    (other,) = app.store.artifacts(job.id)
+    assert "/proxy/" in proxy.key and (proxy.meta["width"], proxy.meta["height"]) == (320, 180)
+    one, two = frames_of(made.find(proxy.key)), frames_of(Path(app.objects.locate(other.key)))
+    assert one.shape == two.shape == (110, 180, 320)
+    assert np.abs(one - two).mean(axis=(1, 2)).max() < 4, "the same frames at the same times"
 
 
 @pytest.mark.req("E-03")
@@ -253,10 +269,10 @@ def test_the_manifest_names_all_and_nothing_else_is_left(made: Made, app: App) -
     assert manifest["job_id"] == made.job.id and manifest["hls_master"] == made.of("hls_master")[0].key
     assert [one["mp4"]["key"] for one in manifest["renditions"]] == [one.key for one in made.of("rendition")]
     kept = {key for step in app.store.steps(made.job.id) for key in (step.output or {}).get("kept", ())}
-    assert len(kept) == 7, "three chunks in two sizes, and the sound"
+    assert len(kept) == 10, "three chunks in two sizes and as a proxy, and the sound"
     app.sweeper.sweep_outputs(app.store.job(made.job.id))
     left = set(app.objects.keys(f"default/outputs/{made.job.id}/"))
-    assert left == {artifact.key for artifact in made.artifacts}, "chunks are gone, results stay"
+    assert left == {one.key for one in made.artifacts if one.kind != "proxy"}, "chunks are gone, results stay"
 
 
 @pytest.mark.req("A-06")

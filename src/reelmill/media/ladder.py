@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from reelmill.errors import ParamsInvalid
-from reelmill.media.check import Checked, check_output
+from reelmill.media.check import Checked, Expected, check_output
 from reelmill.media.children import Limits
 from reelmill.media.codecs import Preset
 from reelmill.media.encode import ClipPlan, ClipSettings, clip_ticks, expect, last_shown, picture_input
@@ -22,6 +22,7 @@ from reelmill.media.ffmpeg import Finished, Progress, local, microseconds, run
 from reelmill.media.graphs import SCALING, colors, cut_steps, output_size, shaped_steps, short_side
 from reelmill.media.parts import fetch_part
 from reelmill.media.probe import Source
+from reelmill.media.proxy import Grid, grid, timescale
 
 #: Most kbit/s of a size by its shorter side, at up to 30 frames/s; at more, half as much again. Easy films stay below.
 MOST_KBPS = {360: 1000, 480: 1800, 720: 4000, 1080: 7500, 1440: 14000, 2160: 28000}
@@ -37,6 +38,10 @@ class Rung:
     height: int
     most_kbps: int  #: of the picture, over two seconds
 
+    @property
+    def name(self) -> str:
+        return f"{self.short_side}p"
+
 
 @dataclass(frozen=True)
 class LadderSettings:
@@ -46,6 +51,16 @@ class LadderSettings:
     crf: int = 23  #: constant rate factor, 0–51, below each size's most
     threads: int = 2  #: of each encoder and of the decoder, 1–64
     gop_s: Fraction = Fraction(2)  #: seconds between the key frames
+
+
+@dataclass(frozen=True)
+class SideProxy:
+    """A proxy that is made of the same decoding as the ladder, in H.264 too."""
+
+    rung: Rung
+    frame_rate: Fraction  #: frames/s
+    crf: int
+    even: Grid | None  #: of the whole film; None: the proxy has the source's own frames
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,8 @@ class Chunk:
 class EncodedChunk:
     """A chunk in all sizes, each file checked."""
 
-    paths: dict[int, Path]  #: by the rung's shorter side
-    checked: dict[int, Checked]
+    paths: dict[str, Path]  #: by the rung's name: "720p", "proxy"
+    checked: dict[str, Checked]
     finished: Finished
 
 
@@ -115,41 +130,83 @@ def chunks(source: Source, gop_s: Fraction, chunk_s: Fraction) -> list[Chunk]:
     ]
 
 
+def side_proxy(source: Source, side: int, frame_rate: Fraction, crf: int) -> SideProxy:
+    """Return the proxy of a film beside its ladder. side: pixels of the shorter side, never enlarged."""
+    rung = Rung(side, *output_size(source, short_side(source, side)), most_kbps(side))
+    return SideProxy(rung, frame_rate, crf, grid(source, frame_rate))
+
+
 def chunk_arguments(
     location: str, source: Source, chunk: Chunk, ladder: Sequence[Rung], settings: LadderSettings,
-    outputs: Mapping[int, Path],
+    outputs: Mapping[str, Path], proxy: SideProxy | None = None,
 ) -> list[str]:  # fmt: skip
     """Return ffmpeg's arguments for a chunk in all sizes; pure. Pictures only: sound is encoded once for the whole."""
     ticks, base, top = source.frame_ticks(), source.video.time_base, ladder[0]
     plan = chunk_plan(source, chunk, top, settings)
     start, end = clip_ticks(source, plan)
-    steps = cut_steps(source, plan.settings.shape, start, end) + shaped_steps(source, plan.settings.shape, "yuv420p")
-    labels = [f"[s{rung.short_side}]" for rung in ladder]
-    graph = f"[0:{source.video_index}]{','.join(steps)},split={len(ladder)}{''.join(labels)}"
+    fork = ",split[l][q];[l]" if proxy else ","
+    labels = [f"[s{rung.name}]" for rung in ladder]
+    graphs = [
+        f"[0:{source.video_index}]{','.join(cut_steps(source, plan.settings.shape, start, end))}{fork}"
+        f"{','.join(shaped_steps(source, plan.settings.shape, 'yuv420p'))},split={len(ladder)}{''.join(labels)}"
+    ]
     # What is largest was scaled, turned and mapped to SDR once; the others are made of it.
-    scaled = [
-        f"{label}scale=w={rung.width}:h={rung.height}:{SCALING},setsar=1[p{rung.short_side}]"
+    graphs += [
+        f"{label}scale=w={rung.width}:h={rung.height}:{SCALING},setsar=1[p{rung.name}]"
         for label, rung in zip(labels[1:], ladder[1:], strict=True)
     ]
     # Rounded down: the key frame is the first one at or after that time.
     keys = ",".join(_before((ticks[key] - start) * base) for key in chunk.key_frames)
+    own = [
+        *x264_arguments(settings, settings.crf), "-g", "9999", "-force_key_frames", keys,
+        "-enc_time_base:v", f"{base.numerator}/{base.denominator}", "-video_track_timescale", str(base.denominator),
+        "-bsf:v", last_shown(source, plan, start, end),
+    ]  # fmt: skip
+    close = [
+        "-pix_fmt", "yuv420p", "-fps_mode", "passthrough", *colors(source, plan.settings.shape),
+        "-flags:v", "+bitexact+cgop", "-t", microseconds((end - start) * base + 1), "-map_metadata", "-1",
+        "-map_chapters", "-1", "-fflags", "+bitexact", "-movflags", "+faststart", "-f", "mp4",
+    ]  # fmt: skip
     words: list[str] = []
     for rung in ladder:
-        label = labels[0] if rung is top else f"[p{rung.short_side}]"
-        words += [
-            "-map", label, "-c:v", "libx264", "-preset", settings.preset, "-crf", str(settings.crf),
-            "-maxrate", f"{rung.most_kbps}k", "-bufsize", f"{2 * rung.most_kbps}k",
-            "-threads", str(settings.threads), "-g", "9999", "-force_key_frames", keys,
-            # Parameter sets come out the same for all chunks; see `codecs.py` for the lookahead.
-            "-x264-params", "sync-lookahead=0:scenecut=0:stitchable=1", "-pix_fmt", "yuv420p",
-            "-fps_mode", "passthrough", "-enc_time_base:v", f"{base.numerator}/{base.denominator}",
-            "-video_track_timescale", str(base.denominator), *colors(source, plan.settings.shape),
-            "-bsf:v", last_shown(source, plan, start, end), "-flags:v", "+bitexact+cgop",
-            "-t", microseconds((end - start) * base + 1), "-map_metadata", "-1", "-map_chapters", "-1",
-            "-fflags", "+bitexact", "-movflags", "+faststart", "-f", "mp4", local(outputs[rung.short_side]),
-        ]  # fmt: skip
+        label = labels[0] if rung is top else f"[p{rung.name}]"
+        capped = ["-maxrate", f"{rung.most_kbps}k", "-bufsize", f"{2 * rung.most_kbps}k"]
+        words += ["-map", label, *own, *capped, *close, local(outputs[rung.name])]
+    if proxy is not None:
+        shape = short_side(source, proxy.rung.short_side, quick=True)
+        even = chunk_grid(source, chunk, proxy)
+        picked = [*even.steps(), *even.filled()] if even else []
+        graphs.append(f"[q]{','.join([*picked, *shaped_steps(source, shape, 'yuv420p')])}[proxy]")
+        coded = own
+        if even is not None:
+            rate = even.frame_rate
+            coded = [
+                *x264_arguments(settings, proxy.crf), "-g", str(max(1, round(settings.gop_s * rate))),
+                "-enc_time_base:v", f"{rate.denominator}/{rate.numerator}",
+                "-video_track_timescale", str(timescale(rate)),
+            ]  # fmt: skip
+        words += ["-map", "[proxy]", *coded, *close, local(outputs["proxy"])]
     picture = picture_input(location, source, start, settings.threads)
-    return [*picture, "-copyts", "-filter_complex", ";".join([graph, *scaled]), *words]
+    return [*picture, "-copyts", "-filter_complex", ";".join(graphs), *words]
+
+
+def x264_arguments(settings: LadderSettings, crf: int) -> list[str]:
+    """Return the encoder's options: parameter sets come out the same for all chunks; `codecs.py` on the lookahead."""
+    return [
+        "-c:v", "libx264", "-preset", settings.preset, "-crf", str(crf), "-threads", str(settings.threads),
+        "-x264-params", "sync-lookahead=0:scenecut=0:stitchable=1",
+    ]  # fmt: skip
+
+
+def chunk_grid(source: Source, chunk: Chunk, proxy: SideProxy) -> Grid | None:
+    """Return the even times of the proxy that a chunk has."""
+    if proxy.even is None:
+        return None
+    ticks = source.frame_ticks()
+    begin = ticks[chunk.start_frame] - ticks[0]
+    if chunk.end_frame < len(ticks):
+        return proxy.even.part(begin, ticks[chunk.end_frame] - ticks[0])
+    return replace(proxy.even.part(begin, begin), count=proxy.even.count - proxy.even.number(begin))
 
 
 def chunk_plan(source: Source, chunk: Chunk, rung: Rung, settings: LadderSettings) -> ClipPlan:
@@ -167,6 +224,7 @@ def encode_chunk(
     chunk: Chunk,
     ladder: Sequence[Rung],
     settings: LadderSettings,
+    proxy: SideProxy | None = None,
     *,
     ffmpeg: Path,
     scratch: Path,
@@ -180,22 +238,39 @@ def encode_chunk(
     Raises ParamsInvalid, Stopped, DeadlineExceeded, ResourceLimit, ChildCrashed, EncodeFailed, OutputRejected,
     StorageUnavailable, ObjectMissing.
     """
-    outputs = {rung.short_side: scratch / f"chunk-{chunk.index:04d}-{rung.short_side}p.mp4" for rung in ladder}
-    plans = {rung.short_side: chunk_plan(source, chunk, rung, settings) for rung in ladder}
-    part = fetch_part(location, source, *clip_ticks(source, plans[ladder[0].short_side]), scratch, stop)
+    names = [rung.name for rung in ladder] + ["proxy"] * (proxy is not None)
+    outputs = {name: scratch / f"chunk-{chunk.index:04d}-{name}.mp4" for name in names}
+    expected = {rung.name: expected_chunk(source, chunk, rung, settings) for rung in ladder}
+    if proxy is not None:
+        expected["proxy"] = expected_proxy(source, chunk, proxy, settings)
+    part = fetch_part(
+        location, source, *clip_ticks(source, chunk_plan(source, chunk, ladder[0], settings)), scratch, stop
+    )
     try:
         finished = run(
-            chunk_arguments(str(part or location), source, chunk, ladder, settings, outputs),
+            chunk_arguments(str(part or location), source, chunk, ladder, settings, outputs, proxy),
             ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop, on_progress=on_progress,
         )  # fmt: skip
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
-    checked = {
-        side: check_output(path, replace(expect(source, plans[side]), has_audio=False))
-        for side, path in outputs.items()
-    }
+    checked = {name: check_output(path, expected[name]) for name, path in outputs.items()}
     return EncodedChunk(outputs, checked, finished)
+
+
+def expected_chunk(source: Source, chunk: Chunk, rung: Rung, settings: LadderSettings) -> Expected:
+    """Return what the file of a chunk in one size must be."""
+    return replace(expect(source, chunk_plan(source, chunk, rung, settings)), has_audio=False)
+
+
+def expected_proxy(source: Source, chunk: Chunk, proxy: SideProxy, settings: LadderSettings) -> Expected:
+    """Return what the file of a chunk's proxy must be."""
+    even = chunk_grid(source, chunk, proxy)
+    own = expected_chunk(source, chunk, proxy.rung, settings)
+    if even is None:
+        return own
+    rate = even.frame_rate
+    return replace(own, frame_count=even.count, duration=even.count / rate, ticks=range(even.count), time_base=1 / rate)
 
 
 def _before(seconds: Fraction) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
@@ -80,6 +80,16 @@ class Grid:
     def number(self, ticks: int) -> int:
         """Return the number of the even time that a frame is the first for. ticks: after the film's first frame."""
         return (ticks * self.a + self.b) // self.c
+
+    def part(self, start: int, end: int) -> Grid:
+        """Return the even times of a part of the film: its numbers and ticks begin at 0.
+
+        start, end: ticks after the film's first frame of the part's first frame and of the next part's.
+        """
+        first = self.number(start)
+        return replace(
+            self, count=min(self.count, self.number(end)) - first, b=self.b + start * self.a - first * self.c
+        )
 
     def steps(self) -> list[str]:
         """Return the filters that pick the frames; their times are then the even ones, some may be missing."""
@@ -185,7 +195,7 @@ def proxy_arguments(
     words = [
         "-map", "[picture]", *codec_arguments(code, max(1, min(600, round(clip.gop_s * float(rate))))),
         "-fps_mode", "passthrough", "-enc_time_base:v", f"{rate.denominator}/{rate.numerator}",
-        "-video_track_timescale", str(_timescale(rate)), *colors(source, clip.shape), "-flags:v", "+bitexact+cgop",
+        "-video_track_timescale", str(timescale(rate)), *colors(source, clip.shape), "-flags:v", "+bitexact+cgop",
     ]  # fmt: skip
     if track is not None:
         layout = channel_layout(track, keep=clip.audio_channels == "source")
@@ -212,7 +222,7 @@ def expect_proxy(source: Source, settings: ProxySettings, even: Grid) -> Expecte
     )
 
 
-def _timescale(rate: Fraction) -> int:
+def timescale(rate: Fraction) -> int:
     """Return ticks a second that hold a frame exactly; a fine one, as some players round to it."""
     return rate.numerator * max(1, 12800 // rate.numerator)
 

@@ -13,6 +13,19 @@ Format = Literal["mp4", "hls"]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
+class SideProxyParams(Declared):
+    """A proxy beside the sizes: H.264, made of the same decoding."""
+
+    height: int = Field(
+        480, ge=64, le=4320, multiple_of=2, description="Shorter side of the proxy in pixels; never enlarged."
+    )
+    frame_rate: float = Field(
+        10.0, ge=0.5, le=120, allow_inf_nan=False,
+        description="Frames per second, at even times; a source that has fewer keeps its own.",
+    )  # fmt: skip
+    crf: int = Field(23, ge=0, le=51, description="Constant rate factor of the proxy: lower is better and larger.")
+
+
 class RenditionsParams(Declared):
     """Make a film in several sizes, as MP4 and for adaptive streaming, with poster, thumbnails and storyboard."""
 
@@ -48,6 +61,9 @@ class RenditionsParams(Declared):
         None, ge=0, le=86_400,
         description="Time of the poster in seconds from the first frame, to the nearest key frame; null: at a third.",
     )  # fmt: skip
+    proxy: SideProxyParams | None = Field(
+        None, description="A proxy too, beside the original as the pipeline `proxy` puts it; null for none."
+    )
     thumbnails: int = Field(5, ge=0, le=50, description="How many thumbnails, at even distances.")
     storyboard: bool = Field(True, description="Small pictures for a player's time bar: sprites with WebVTT.")
     storyboard_s: Seconds | None = Field(

@@ -45,7 +45,7 @@ class Renditions:
         audio_track(probed, ClipSettings(audio_track=params.audio_track))
         ladder = rungs(probed, params.heights)
         parts = chunks(probed, exact(params.gop_s), exact(params.chunk_s))
-        packages = len(ladder) + ("hls" in params.formats and bool(probed.audio_tracks))
+        packages = len(ladder) + ("hls" in params.formats and bool(probed.audio_tracks)) + (params.proxy is not None)
         pictures = 1 + bool(params.thumbnails) + params.storyboard
         return {
             "duration_s": probed.duration_s,
@@ -90,7 +90,8 @@ class Renditions:
 
     def _encode(self, probed: Source, params: RenditionsParams) -> list[tuple[str, dict[str, Any]]]:
         ladder = [[rung.short_side, rung.width, rung.height, rung.most_kbps] for rung in rungs(probed, params.heights)]
-        common = {"preset": params.preset, "crf": params.crf, "gop_s": params.gop_s, "threads": self.tools.threads}
+        common = {"preset": params.preset, "crf": params.crf, "gop_s": params.gop_s, "threads": self.tools.threads,
+                  "proxy": params.proxy.model_dump(mode="json") if params.proxy else None}  # fmt: skip
         wanted: list[tuple[str, dict[str, Any]]] = [
             ("chunk", {**common, "ladder": ladder, "start_frame": part.start_frame, "end_frame": part.end_frame,
                        "key_frames": list(part.key_frames)})
@@ -120,11 +121,13 @@ class Renditions:
             ("rendition", {
                 **about,
                 "rung": [rung.short_side, rung.width, rung.height, rung.most_kbps],
-                "chunks": [{**part["files"][str(rung.short_side)], "start_frame": part["start_frame"]}
-                           for part in parts],
+                "chunks": chunk_files(parts, rung.name),
             })
             for rung in rungs(probed, params.heights)
         ]  # fmt: skip
+        if params.proxy is not None:
+            proxy = params.proxy.model_dump(mode="json")
+            wanted.append(("proxy", {"sound": sound, "proxy": proxy, "chunks": chunk_files(parts, "proxy")}))
         if sound is not None and "hls" in params.formats:
             wanted.append(("hls_sound", {**about, "audio_track": params.audio_track}))
         return wanted
@@ -143,6 +146,7 @@ class Renditions:
             "params": params.model_dump(mode="json"),
             "renditions": [one for one in done["package"] if one.get("kind") == "rendition"],
             "sound": next((one for one in done["package"] if one.get("kind") == "hls_sound"), None),
+            "proxy": next((one for one in done["package"] if one.get("kind") == "proxy"), None),
             "pictures": pictures,
         }
 
@@ -164,6 +168,8 @@ class Renditions:
                 return steps.storyboard()
             case "rendition":
                 return steps.rendition(asked_ladder([step.params["rung"]])[0])
+            case "proxy":
+                return steps.proxy()
             case "hls_sound":
                 return steps.hls_sound()
             case _:
@@ -179,6 +185,11 @@ def segment_frames(source: Source, params: RenditionsParams) -> list[int]:
     """Return the frames at which HLS segments begin, in all sizes: each is a whole number of groups."""
     groups = max(1, round(params.segment_s / params.gop_s))
     return key_frames(source, exact(params.gop_s))[::groups]
+
+
+def chunk_files(parts: Sequence[Json], name: str) -> list[Json]:
+    """Return the files of one size with the frames at which they begin."""
+    return [{**part["files"][name], "start_frame": part["start_frame"]} for part in parts]
 
 
 def asked_chunk(step: Step) -> Chunk:

@@ -14,7 +14,8 @@ from reelmill.media import Checked, Expected, Limits, Source, check_output
 from reelmill.media.encode import ClipSettings, audio_track
 from reelmill.media.hls import Audio, Segment, Track, Variant, master_playlist, media_playlist, track_of
 from reelmill.media.join import Timeline, fragment_sound, join, join_fragmented
-from reelmill.media.ladder import Chunk, LadderSettings, Rung, encode_chunk, key_frames
+from reelmill.media.ladder import Chunk, LadderSettings, Rung, SideProxy, encode_chunk, key_frames, side_proxy
+from reelmill.media.proxy import timescale
 from reelmill.media.sound import encode_sound
 from reelmill.media.storyboard import still, storyboard, webvtt
 from reelmill.pipelines.base import Toolbox
@@ -39,15 +40,16 @@ class Steps:
 
     def chunk(self, chunk: Chunk, ladder: list[Rung], settings: LadderSettings) -> StepResult:
         frames = chunk.end_frame - chunk.start_frame
+        proxy = None if self.asked["proxy"] is None else self._proxy()
         made = encode_chunk(
-            self.location, self.source, chunk, ladder, settings,
+            self.location, self.source, chunk, ladder, settings, proxy,
             ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
             on_progress=lambda progress: self.work.progress(min(1.0, progress.frame / frames)),
         )  # fmt: skip
         self.work.command(made.finished.argv)
         files = {
-            str(side): {"sha256": made.checked[side].sha256, "key": self.work.keep(path, path.name)}
-            for side, path in made.paths.items()
+            name: {"sha256": made.checked[name].sha256, "key": self.work.keep(path, path.name)}
+            for name, path in made.paths.items()
         }
         output = {"kind": "chunk", "start_frame": chunk.start_frame, "end_frame": chunk.end_frame, "files": files}
         kept = [file["key"] for file in files.values()]
@@ -119,14 +121,9 @@ class Steps:
     # ── package ───────────────────────────────────────────────────────────────────────────────
 
     def rendition(self, rung: Rung) -> StepResult:
-        line = self._timeline()
-        ticks, first = self.source.frame_ticks(), self.source.video.start_tick
-        parts = [
-            (self.work.fetch(part["key"], f"part-{number}.mp4"), ticks[part["start_frame"]] - first)
-            for number, part in enumerate(self.asked["chunks"])
-        ]
+        line, name = self._timeline(), rung.name
+        parts = list(zip(self._parts(), self._starts(), strict=True))
         sound = self._sound()
-        name = f"{rung.short_side}p"
         about = {
             "kind": "rendition",
             "name": name,
@@ -148,6 +145,45 @@ class Steps:
             written, about["hls"] = self._hls(path, track, MP4, about)
             artifacts += written
         return StepResult(output=about, artifacts=tuple(artifacts), message=f"{name} is ready")
+
+    def proxy(self) -> StepResult:
+        planned = self._proxy()
+        line, starts = self._timeline(), self._starts()
+        if planned.even is not None:
+            scale = timescale(planned.frame_rate)
+            frame = int(scale / planned.frame_rate)
+            starts = [planned.even.number(start) * frame for start in starts]
+            ticks = range(0, planned.even.count * frame, frame)
+            line = Timeline(ticks, round(line.end * line.base * scale), Fraction(1, scale))
+        path, sound = self.scratch / "proxy.mp4", self._sound()
+        join(list(zip(self._parts(), starts, strict=True)), line, sound, path)
+        checked = check_output(path, self._expected(line, planned.rung, sound))
+        meta = {
+            "width": planned.rung.width,
+            "height": planned.rung.height,
+            "frame_rate": str(planned.frame_rate if planned.even else self.source.video.frame_rate),
+            "proxy_duration_s": checked.duration_s,
+            **_checked(checked),
+        }
+        made = self.work.publish(
+            path, kind="proxy", name=path.name, content_type=MP4, meta=meta, primary=True, beside_source=True
+        )
+        output = {"kind": "proxy", "key": made.key, **meta}
+        return StepResult(output=output, artifacts=(made,), message="The proxy is ready")
+
+    def _proxy(self) -> SideProxy:
+        asked = self.asked["proxy"]
+        rate = Fraction(asked["frame_rate"]).limit_denominator(1001)
+        return side_proxy(self.source, asked["height"], rate, asked["crf"])
+
+    def _parts(self) -> list[Path]:
+        """Fetch the chunks of a size, in their order."""
+        return [self.work.fetch(part["key"], f"part-{n}.mp4") for n, part in enumerate(self.asked["chunks"])]
+
+    def _starts(self) -> list[int]:
+        """Return the ticks at which the chunks begin, after the film's first frame."""
+        ticks = self.source.frame_ticks()
+        return [ticks[part["start_frame"]] - ticks[0] for part in self.asked["chunks"]]
 
     def _mp4(
         self, parts: list[tuple[Path, int]], line: Timeline, sound: Path | None, rung: Rung, about: dict[str, Any]
