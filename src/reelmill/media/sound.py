@@ -76,7 +76,7 @@ def encode_sound(
     runs: list[Finished] = []
     measured = None
     if loudness_lufs is not None:
-        arguments = ["-loglevel", "info", *head, f"{graph};[sound]{_loudnorm(loudness_lufs)}:print_format=json[told]",
+        arguments = ["-loglevel", "info", *head, f"{graph};[sound]{loudnorm(loudness_lufs)}:print_format=json[told]",
                      "-map", "[told]", "-f", "null", "-"]  # fmt: skip
         runs.append(run(arguments, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop))
         measured = _measured(runs[0].stderr_tail)
@@ -85,7 +85,7 @@ def encode_sound(
     if measured is not None and loudness_lufs is not None:
         samples = max(1, round(length * rate))
         graph += (
-            f";[sound]{_loudnorm(loudness_lufs, measured)},aresample={rate},"
+            f";[sound]{loudnorm(loudness_lufs, measured)},aresample={rate},"
             f"aformat=sample_fmts=fltp:channel_layouts={layout},apad=whole_len={samples},"
             f"atrim=end_sample={samples}[loud]"
         )
@@ -97,7 +97,7 @@ def encode_sound(
     return Sound(output, tuple(runs), measured, channels, rate)
 
 
-def _loudnorm(wanted_lufs: float, measured: Loudness | None = None) -> str:
+def loudnorm(wanted_lufs: float, measured: Loudness | None = None) -> str:
     """Return the filter; with what was measured, it changes all by one factor where that is enough."""
     said = f"loudnorm=I={wanted_lufs:.2f}:TP={TRUE_PEAK_DB}:LRA={RANGE_LU}"
     if measured is None:
