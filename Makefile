@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 SAMPLES := .cache/samples
 UPPY := .cache/uppy
 DYNALITE := .cache/dynalite
+HLS := .cache/hls
 VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
 # `make chaos LONG=1` also runs what is marked `long`.
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos mutants lock docs clean
+.PHONY: help setup samples players uppy dynalite hls run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -65,6 +66,14 @@ $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(DYNALITE) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+hls: $(HLS)/.ready  ## install the player by which Chromium plays HLS in the tests
+
+$(HLS)/.ready: tests/hls/package-lock.json | $(READY)
+	@mkdir -p $(HLS)
+	@cp tests/hls/package.json tests/hls/package-lock.json $(HLS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(HLS) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 run: $(READY)  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
 
@@ -85,7 +94,7 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
 	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
-test: samples players uppy dynalite  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players uppy dynalite hls  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
