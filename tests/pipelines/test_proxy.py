@@ -145,15 +145,16 @@ def test_pictures_that_nobody_needs_are_left_out_only_where_that_leaves_no_hole(
     words = ("-preset", "medium", "-g", "250")
     regular = make_source(tmp_path / "ref.mp4", seconds=6, rate="30", more=(*words, "-bf", "1"))
     assert made(app, regular)[1].meta["decoded"] == "references"
-    # One reference in six frames, 5 a second: the trial on the beginning already shows holes.
+    # One reference in six frames, 5 a second: of a long film, the trial on the beginning already shows holes.
     sparse = make_source(
-        tmp_path / "sparse.mp4", seconds=6, rate="30",
+        tmp_path / "sparse.mp4", seconds=61, rate="30", width=64, height=36,
         more=(*words, "-x264-params", "bframes=5:b-adapt=0:b-pyramid=none:scenecut=0"),
     )  # fmt: skip
     assert made(app, sparse)[1].meta["decoded"] == "all"
-    # The same, but only behind the beginning: the count on the whole film shows it.
+    # Only behind the beginning, or of a short film: the count on the whole film shows it.
     late = tmp_path / "late.mp4"
-    (tmp_path / "list.txt").write_text(f"file '{regular}'\nfile '{sparse}'\n")
+    small = make_source(tmp_path / "small.mp4", seconds=6, rate="30", width=64, height=36, more=(*words, "-bf", "1"))
+    (tmp_path / "list.txt").write_text(f"file '{small}'\nfile '{sparse}'\n")
     ffmpeg("-f", "concat", "-safe", "0", "-i", str(tmp_path / "list.txt"), "-map", "0:v", "-c", "copy", str(late))
     assert made(app, late)[1].meta["decoded"] == "all"
 

@@ -45,7 +45,8 @@ Decode = Literal["auto", "all"]
 #: Of these, decoders know by a picture's header whether others need it.
 TELL_REFERENCES = frozenset({"h264", "hevc", "mpeg2video", "mpeg4"})
 WORTHWHILE = 2  #: frames of the source for one of the proxy, at least: else hardly a picture could be left out
-TRIAL_S = 4  #: seconds at the beginning by which it is judged whether references alone are enough
+TRIAL_S = 4  #: seconds at the beginning by which it is judged whether references alone are enough …
+LONG_S = 60  #: … of a film that is longer than this; a shorter one is made twice if they aren't
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ class _Maker:
     runs: list[Finished]
 
     def references_are_enough(self) -> bool:
-        """Tell whether the film's beginning has a frame for each time though only references are decoded."""
+        """Tell whether references alone are worth a try; of a long film, whether its beginning then has no hole."""
         video = self.source.video
         if (
             self.settings.decode == "all"
@@ -252,6 +253,8 @@ class _Maker:
             or video.frame_rate < WORTHWHILE * self.even.frame_rate
         ):
             return False
+        if self.source.duration_s < LONG_S:
+            return True
         wanted = picked(self.source, self.even, round(TRIAL_S / video.time_base))
         return self._run(None, None, references=True) == wanted
 
