@@ -138,7 +138,8 @@ class Sweeper:
     def sweep_outputs(self, job: Job) -> None:
         """Delete stored outputs of an ended job that no artifact names: leftovers of attempts that were lost."""
         named = {artifact.key for artifact in self.store.artifacts(job.id)}
-        if job.status is not Status.COMPLETED:  # a retry goes on with what its done steps kept
+        # A retry goes on with what done steps kept.
+        if job.status is not Status.COMPLETED and job.outputs_removed_at is None:
             named |= kept_keys(self.store.steps(job.id))
         for prefix in output_prefixes(job, self.store.video(job.video_id).key):
             for key in self.objects.keys(prefix):
