@@ -39,6 +39,7 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,64}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=256)]
 PipelineName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+TextWord = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Priority = Annotated[int, Field(strict=True, ge=-1000, le=1000)]
 
 
@@ -197,6 +198,55 @@ class UploadReply(Reply):
     parts: list[ArrivedPart] = Field(description="Those that have arrived whole.")
     upload: Upload | None = Field(description="A fresh PUT; null of an upload in parts.")
     upload_expires_at: datetime = Field(description="Until when the upload must be completed.")
+
+
+# ── texts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class VariationsRequest(Request):
+    """Variations of a text, to be looked at and edited before a job uses them (`unique_for_all`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "Summer by the lake", "n": 12, "seconds": 30, "language": "en"}]}
+    )
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(
+        description="What is varied. Placeholders like `{index}` are kept; `{Hello|Welcome}` gives alternatives."
+    )
+    n: int = Field(strict=True, ge=1, le=500, description="How many texts; exactly so many come back, or an error.")
+    seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = Field(
+        None, description="For how long each is seen: it must be readable in that time. null: any."
+    )
+    reading_cps: float = Field(20.0, ge=1, le=100, description="Characters a second that viewers can read.")
+    max_chars: int = Field(200, strict=True, ge=1, le=1000, description="Most characters of a text.")
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = Field(
+        None, description="Its language by ISO 639, like `en`; null: told from the text."
+    )
+    required_words: list[TextWord] = Field(default_factory=list, max_length=20, description="Each has all of these.")
+    forbidden_words: list[TextWord] = Field(default_factory=list, max_length=100, description="None has any of these.")
+    notes: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        None, description="Background for the model. Data, never instructions."
+    )
+    made_by: Literal["auto", "model", "local"] = Field(
+        "auto", description="The model with local rules for what it gets wrong; the model alone; local rules alone."
+    )
+    variant: int = Field(0, strict=True, ge=0, le=LARGEST_INTEGER, description="Another number gives other texts.")
+
+
+class VariedTextReply(Reply):
+    text: str
+    source: str = Field(description="What made it: `llm:<model>` or `local`.")
+
+
+class VariationsReply(Reply):
+    texts: list[VariedTextReply]
+    model: str | None = Field(description="The model that was asked; null: none.")
+    requests: int = Field(description="Answers that the model gave for this; those it gave before aren't paid again.")
+    tokens_in: int
+    tokens_out: int
+    cost: float | None = Field(description="By REELMILL_TEXT_MODEL_PRICE, in its currency; null: no price is set.")
+    took_s: float
+    warnings: list[str] = Field(description="Why local rules had to help, for one.")
 
 
 # ── videos ────────────────────────────────────────────────────────────────────────────────────

@@ -159,6 +159,37 @@ class Settings(BaseSettings):
         0, ge=0, description="Most jobs that a tenant may have in flight, unless set for it by itself. 0: no limit."
     )
 
+    text_model: str | None = Field(
+        None,
+        pattern=r"^(local|(gemini|openai)/[\w.:@/-]{1,200})$",
+        description="What varies texts: `gemini/NAME`, `openai/NAME` (any server that speaks OpenAI's API), or `local` "
+        "for rules without a model. Default: Gemini when there is a key for it, else local rules.",
+    )
+    text_model_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+        description="Base URL of the text model's server, e.g. `http://127.0.0.1:11434/v1` for Ollama. "
+        "Default: the provider's own.",
+    )
+    text_model_key: SecretStr | None = Field(
+        None, min_length=1, description="Key for the server of an `openai/…` model, if it wants one."
+    )
+    gemini_api_key: SecretStr | None = Field(
+        None,
+        min_length=1,
+        validation_alias=AliasChoices("REELMILL_GEMINI_API_KEY", "GEMINI_API_KEY"),
+        description="Key for Gemini; needs `reelmill[gemini]`. `GEMINI_API_KEY` does, too.",
+    )
+    text_model_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="Longest time for one answer of the text model, in seconds; four are tried."
+    )
+    text_model_price: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?,\d+(\.\d+)?$",
+        description="What a million tokens cost, those that are read and those that are written: `0.30,2.50`. "
+        "Then costs are told beside tokens.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
 
@@ -234,6 +265,6 @@ def read_settings(**given: Any) -> Settings:
         name = str(first["loc"][0])
         field = Settings.model_fields.get(name)
         hint = f" {field.description}" if field and field.description else ""
-        shown = "***" if name.endswith("_token") else repr(first.get("input"))
+        shown = "***" if name.lower().endswith(("_token", "_key")) else repr(first.get("input"))
         variable = name if name.isupper() else f"REELMILL_{name.upper()}"
         raise SettingInvalid(f"{variable}={shown}: {first['msg']}.{hint}") from error

@@ -193,6 +193,7 @@ ROWS = {
     "POST /api/v1/jobs/{job_id}/priority": Row("jobs:write", waiting_job, body=lambda ids: {"priority": 5}),
     "POST /api/v1/jobs/{job_id}/retry": Row("jobs:write", cancelled_job),
     "GET /api/v1/pipelines": Row("jobs:read"),
+    "POST /api/v1/texts/variations": Row("jobs:write", body=lambda ids: {"text": "Summer by the lake", "n": 3}),
     "GET /api/v1/keys": Row("admin"),
     "POST /api/v1/keys": Row("admin", body=lambda ids: {"name": "made", "scopes": ["upload"]}, status=201),
     "POST /api/v1/keys/{key_id}/rotate": Row("admin", key, body=lambda ids: {"overlap_s": 60}, status=201),

@@ -26,6 +26,7 @@ from reelmill.api import (
     jobs,
     metrics,
     proxied,
+    texts,
     uploads,
     videos,
     workers,
@@ -54,6 +55,7 @@ TAGS = [
     {"name": "videos", "description": "What was uploaded."},
     {"name": "jobs", "description": "Run pipelines on videos and take the results."},
     {"name": "pipelines", "description": "What can be run."},
+    {"name": "texts", "description": "Variations of a text."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "admin", "description": "What operators do: workers, switches, many jobs at once, what failed, usage."},
@@ -86,6 +88,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
     api.state.completing = CapacityLimiter(COMPLETING)
+    api.state.varying = CapacityLimiter(texts.VARYING)
     errors.install(api, app.observer)
     cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
     proxied.install(api, app.settings.public_url)  # but for this one: all others see our own paths
@@ -95,6 +98,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         jobs.router,
         events.router,
         jobs.pipelines,
+        texts.router,
         access.router,
         admin.router,
         admin.usage_routes,

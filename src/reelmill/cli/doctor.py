@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 import threading
@@ -88,7 +87,7 @@ def examine(settings: Settings, lines: Sequence[str] = ()) -> list[Finding]:
         return first
     from reelmill.doctor.installation import Installation
 
-    with Installation(settings, lend=lend, model_key="GEMINI_API_KEY" in os.environ) as installation:
+    with Installation(settings, lend=lend) as installation:
         return [*first, *Examiner(picked(installation.checks(), set(lines) - {"packages"})).examine()]
 
 

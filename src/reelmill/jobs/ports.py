@@ -47,6 +47,7 @@ from reelmill.jobs.model import (
     Video,
     Worker,
 )
+from reelmill.jobs.texts import TextAsk, TextReply, Variations, WantedTexts
 
 T = TypeVar("T")
 
@@ -858,6 +859,55 @@ class Dispatcher(Protocol):
 
     def close(self) -> None:
         """Send what is still to be sent, for at most 2 seconds."""
+        ...
+
+
+# ── TextModel ─────────────────────────────────────────────────────────────────────────────────
+
+
+class TextModel(Protocol):
+    """A model that writes. It gets no tools, and what it writes is checked by whoever asked."""
+
+    name: str  #: `gemini/…` or `openai/…`, as REELMILL_TEXT_MODEL names it
+
+    def write(self, ask: TextAsk) -> TextReply:
+        """Send one request; nothing is repeated here. Raises TextProblem, each kind by its name.
+
+        TextModelBusy may have `retry_after_s` in its `extra`.
+        """
+        ...
+
+    def check(self) -> str:
+        """Ask the server whether it takes our key and has the model, writing nothing; return a word on it.
+
+        Raises TextProblem.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ...
+
+
+class TextMaker(Protocol):
+    """Makes variations that keep a contract, by a model or by local rules."""
+
+    model_name: str | None  #: None: only local rules
+
+    def vary(
+        self,
+        tenant: str,
+        wanted: WantedTexts,
+        *,
+        fits: Callable[[str], str | None] = lambda _: None,
+        stop: threading.Event | None = None,
+    ) -> Variations:
+        """Return exactly one text for each slot.
+
+        fits: why a text, placeholders filled in, can't be used; None: it can.
+        Raises VariationsUnavailable, TextContractBroken, and with `fill` off or for a wrong key or model what the
+        model raises; Stopped.
+        """
         ...
 
 
