@@ -96,7 +96,8 @@ def clip(
     """
     cutting = {"duration_s": every, "tail": tail, "seed": seed, **read_cutting(random, cut)}
     look = {
-        "text": text, "strategy": "base_vary" if vary else None, "position": position, "size_pct": size, "color": color, "from_s": text_from,
+        "text": text, "strategy": "base_vary" if vary else None,
+        "position": position, "size_pct": size, "color": color, "from_s": text_from,
         "until_s": text_until, **read_texts(texts),
         "outline_color": outline, "box_color": box,
     }  # fmt: skip

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import shlex
 
-from reelmill.doctor.findings import Finding, failed, ok
-from reelmill.errors import SettingInvalid, TextModelDenied, TextModelUnknown, TextProblem
+from reelmill.doctor.findings import Finding, failed, ok, warned
+from reelmill.errors import SettingInvalid, TextModelDenied, TextModelUnknown, TextProblem, ToolMissing
 from reelmill.settings import Settings
 from reelmill.texts.opening import named_model, open_model
 
 LOCAL = "export REELMILL_TEXT_MODEL=local"
+INSTALL = "pip install 'reelmill[gemini]'"
 
 
 def answers(settings: Settings) -> Finding:
@@ -20,8 +21,11 @@ def answers(settings: Settings) -> Finding:
     try:
         model = open_model(settings)
     except SettingInvalid as problem:
-        return failed(problem, fix=_key(settings) if settings.gemini_api_key is None else INSTALL)
+        return failed(problem, fix=INSTALL if settings.gemini_api_key else _key(settings))
     if model is None:
+        if settings.text_model is None and settings.gemini_api_key is not None:
+            missing = ToolMissing("GEMINI_API_KEY is set, but Google's SDK isn't installed: local rules vary texts.")
+            return warned(missing, fix=INSTALL)
         return ok("local rules")
     try:
         return ok(model.check(), model=model.name)
@@ -29,20 +33,15 @@ def answers(settings: Settings) -> Finding:
         return failed(problem, fix=_key(settings))
     except TextModelUnknown as problem:
         names = [name for name in problem.extra.get("models") or () if " " not in name]
-        kind = model.name.partition("/")[0]
-        return failed(
-            problem, fix=f"export REELMILL_TEXT_MODEL={shlex.quote(f'{kind}/{names[0]}')}" if names else LOCAL
-        )
+        other = f"{model.name.partition('/')[0]}/{names[0]}" if names else "local"
+        return failed(problem, fix=f"export REELMILL_TEXT_MODEL={shlex.quote(other)}")
     except TextProblem as problem:
         return failed(problem, fix=LOCAL)
     finally:
         model.close()
 
 
-INSTALL = "pip install 'reelmill[gemini]'"
-
-
 def _key(settings: Settings) -> str:
-    """Return how a key is set; it is the user's to fill in, so it is read without an echo."""
+    """Return how a key is set: it is the user's to type, so that it stands in no history."""
     name = "GEMINI_API_KEY" if named_model(settings).startswith("gemini/") else "REELMILL_TEXT_MODEL_KEY"
     return f"read -r {name} && export {name}"

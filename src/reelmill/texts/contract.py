@@ -61,6 +61,8 @@ class Contract:
         for char in text:
             if char != "\n" and unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp"):
                 return f"it has a control character, U+{ord(char):04X}"
+            if char == "\ufffd":
+                return "a part of it is lost: it has U+FFFD"
             if char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
                 return f"it has a code for the direction of letters, U+{ord(char):04X}"
         if text.count("\n") >= self._lines:
@@ -118,7 +120,7 @@ def cleaned(text: str) -> str:
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
     if len(text) > 1 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         text = text[1:-1].strip()
-    return "\n".join(" ".join(line.split(" ")).strip() for line in text.split("\n"))
+    return "\n".join(" ".join(line.split()) for line in text.split("\n"))
 
 
 def normalised(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from reelmill.errors import SettingInvalid
 from reelmill.jobs.ports import TextModel
 from reelmill.settings import Settings
@@ -31,4 +33,14 @@ def open_model(settings: Settings) -> TextModel | None:
 
 def named_model(settings: Settings) -> str:
     """Return what varies texts, by its name in REELMILL_TEXT_MODEL."""
-    return settings.text_model or (GEMINI_DEFAULT if settings.gemini_api_key else "local")
+    if settings.text_model is not None:
+        return settings.text_model
+    # A key alone is no wish: without the SDK that it needs, the server must start all the same.
+    return GEMINI_DEFAULT if settings.gemini_api_key and _has_sdk() else "local"
+
+
+def _has_sdk() -> bool:
+    try:
+        return find_spec("google.genai") is not None
+    except ModuleNotFoundError:
+        return False

@@ -40,8 +40,13 @@ def read_texts(content: str) -> tuple[str, ...]:
     for found in _objects(content):
         texts = found.get("texts") if isinstance(found, dict) else found if isinstance(found, list) else None
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-            return tuple(texts)
+            return tuple(map(_whole, texts))
     raise TextReplyBroken(f"There is no JSON with texts in the answer: {shortened(content)}")
+
+
+def _whole(text: str) -> str:
+    """Return a text that UTF-8 can hold: half a surrogate pair, which JSON may have, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _objects(content: str) -> list[Any]:
