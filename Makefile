@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos mutants lock docs clean
+.PHONY: help setup samples players uppy dynalite weights run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -65,6 +65,9 @@ $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(DYNALITE) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+weights: $(READY)  ## fetch the small language model that the tests of text models run
+	@$(BIN)/python scripts/fetch_samples.py --model $(SAMPLES)
+
 run: $(READY)  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
 
@@ -85,7 +88,7 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
 	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
-test: samples players uppy dynalite  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players uppy dynalite weights  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house

@@ -92,7 +92,7 @@ OUTCOMES = {
 
 
 class OddGemini:
-    """Use it as a context manager; `url(manner)` is its base URL. `requests` are those that came: path, headers, body."""
+    """Use it as a context manager; `url(manner)` is its base URL. requests: path, headers, body of those that came."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []

@@ -226,7 +226,7 @@ BASES = st.sampled_from(
 )  # fmt: skip
 MANNERS = st.lists(
     st.sampled_from([name for name in (*BROKEN_TEXTS, "good", *FAULTS) if FAULTS.get(name) != "text_model_timed_out"]),
-    max_size=8,
+    max_size=4,
 )
 
 
@@ -234,7 +234,7 @@ MANNERS = st.lists(
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     base=BASES,
-    n=st.integers(1, 9),
+    n=st.integers(1, 6),
     limit=st.integers(5, 120),
     required=st.lists(st.sampled_from(["lake", "sun", "amber"]), max_size=1),
     forbidden=st.lists(st.sampled_from(["cedar", "river", "look"]), max_size=2, unique=True),

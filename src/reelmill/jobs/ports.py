@@ -906,7 +906,7 @@ class TextMaker(Protocol):
 
         fits: why a text, placeholders filled in, can't be used; None: it can.
         Raises VariationsUnavailable, TextContractBroken, and with `fill` off or for a wrong key or model what the
-        model raises; Stopped.
+        model raises; SettingInvalid when only a model may make them and there is none; Stopped.
         """
         ...
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
+from functools import cache
 
 import httpx2
 
@@ -22,10 +24,16 @@ def open_client(timeout_s: float) -> httpx2.Client:
     )
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return what all clients of this process share: reading the certificates is the dear part of a client."""
+    return httpx2.create_ssl_context()
+
+
 class _Bounded(httpx2.BaseTransport):
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._inner = httpx2.HTTPTransport()
+        self._inner = httpx2.HTTPTransport(verify=_tls())
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         deadline = time.monotonic() + self._timeout_s

@@ -12,6 +12,7 @@ from itertools import chain
 import structlog
 
 from reelmill.errors import (
+    SettingInvalid,
     Stopped,
     TextContractBroken,
     TextModelDenied,
@@ -90,6 +91,11 @@ class Maker:
         contract = Contract(wanted, fits, instructions=INSTRUCTIONS)
         work = _Work(tenant, wanted, contract, stop or threading.Event())
         asked = self._model if wanted.model else None
+        if wanted.model and not wanted.fill and asked is None:
+            raise SettingInvalid(
+                "The texts shall come from a model, and none is set up here: "
+                "REELMILL_TEXT_MODEL=gemini/NAME with GEMINI_API_KEY, or openai/NAME with REELMILL_TEXT_MODEL_URL."
+            )
         trouble: TextProblem | None = None
         if asked is not None:
             try:

@@ -21,7 +21,7 @@ from reelmill.errors import (
     TextProblem,
     TextReplyBroken,
 )
-from reelmill.jobs.texts import TextAsk, TextReply
+from reelmill.jobs.texts import MAX_CHARS, TextAsk, TextReply
 from reelmill.texts.bounded import open_client
 from reelmill.texts.replies import SCHEMA_NAME, message_of, read_texts, schema_for, shortened
 
@@ -43,6 +43,8 @@ class OpenAiModel:
         self._formats = 0  #: which way of asking for JSON this server takes; found out by its refusals
 
     def write(self, ask: TextAsk) -> TextReply:
+        # OpenAI itself refuses schemas with lengths; a small model of one's own rambles without.
+        longest = None if self._url == OPENAI_URL else max(ask.data.get("max_chars") or [MAX_CHARS])
         body = {
             "model": self._model,
             "messages": [
@@ -54,7 +56,7 @@ class OpenAiModel:
             {
                 "response_format": {
                     "type": "json_schema",
-                    "json_schema": {"name": SCHEMA_NAME, "strict": True, "schema": schema_for(ask.count)},
+                    "json_schema": {"name": SCHEMA_NAME, "strict": True, "schema": schema_for(ask.count, longest)},
                 }
             },
             {"response_format": {"type": "json_object"}},

@@ -25,9 +25,10 @@ INSTRUCTIONS = (
 )
 
 
-def schema_for(count: int) -> dict[str, Any]:
-    """Return the JSON schema of an answer."""
-    texts = {"type": "array", "items": {"type": "string"}, "minItems": count, "maxItems": count}
+def schema_for(count: int, longest: int | None = None) -> dict[str, Any]:
+    """Return the JSON schema of an answer. longest: most characters of a text, for servers that can keep to it."""
+    text: dict[str, Any] = {"type": "string"} if longest is None else {"type": "string", "maxLength": longest}
+    texts = {"type": "array", "items": text, "minItems": count, "maxItems": count}
     return {"type": "object", "properties": {"texts": texts}, "required": ["texts"], "additionalProperties": False}
 
 

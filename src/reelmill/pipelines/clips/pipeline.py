@@ -119,9 +119,6 @@ class Clips:
 
     def _vary_spec(self, probed: Source, source: Json, params: ClipsParams, text: BaseVary, tenant: str) -> StepSpec:
         check_settings(probed, settings(params.video, self.tools.threads))
-        model = None if text.made_by == "local" else self.tools.texts.model_name
-        if text.made_by == "model" and model is None:
-            raise ParamsInvalid("text.made_by: this server has no text model; choose auto or local.")
         segments = cut(probed, params)
         slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
         size = output_size(probed, shape(params.video))
@@ -133,10 +130,10 @@ class Clips:
             "text": text.model_dump(mode="json"),
             "size": list(size),
             "name": str(source["filename"]),
-            "model": model,
             "warnings": warnings,
         }
-        return self._spec(0, "vary", wanted, [], tenant, first=True, queue="llm" if model else "cpu")
+        # Whether there is a model is for the worker to say: often it alone has the key.
+        return self._spec(0, "vary", wanted, [], tenant, first=True, queue="cpu" if text.made_by == "local" else "llm")
 
     def _clip_spec(
         self, probed: Source, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
