@@ -441,6 +441,7 @@ def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
         open_model(settings),
         cache=cache,
         backoff_s=settings.backoff_s,
+        patience_s=4 * settings.text_model_timeout_s,
         price=(read, written) if settings.text_model_price else None,
     )
 

@@ -58,14 +58,12 @@ def test_each_fault_turns_the_line_red_and_its_fix_green(llama: Llama, tmp_path:
     wrong_key = assert_red_then_green(tmp_path, "text_model_denied", KEY + "\n", **{**good, "text_model_key": "wrong"})
     assert "takes our key and has the model" in wrong_key["detail"] and KEY not in json.dumps(wrong_key)
     assert_red_then_green(tmp_path, "text_model_unknown", **{**good, "text_model": "openai/gpt-0"})
-    assert_red_then_green(tmp_path, "text_model_unknown", **{**good, "text_model_url": f"{llama.url}/elsewhere"})
 
 
 @pytest.mark.req("A-08")
 def test_a_server_that_is_gone_turns_it_red(tmp_path: Path) -> None:
     with Llama() as gone:
         settings = {"text_model": f"openai/{NAME}", "text_model_url": gone.url, "text_model_key": KEY}
-        assert line(tmp_path, **settings)["level"] == "ok"
         gone.kill()
         green = assert_red_then_green(tmp_path, "text_model_unreachable", **settings)
         assert green["detail"] == "local rules"

@@ -30,7 +30,7 @@ BANK = {
             "In short|Picture this|Here it is|Worth watching"
         ),
         _listed(
-            "Have a look|Watch closely|Stay with us|Enjoy it|What do you think?|Keep watching|There is more|"
+            "Look again|Watch closely|Stay with us|Enjoy it|What do you think?|Keep watching|There is more|"
             "Tell a friend|Share the moment|See it now|Let us know|Nothing more to say"
         ),
     ),
@@ -103,7 +103,8 @@ FREQUENT = {
     "de": "der die das und ist nicht mit dem den ein eine für von zu auf im am wir ihr sich auch beim zum zur unser",
     "es": "el los las una y que por para con es del muy nuestro nuestra este esta más pero como",
     "fr": "le les des une et est du au aux dans pour avec nous vous notre ce cette sur pas plus très",
-    "it": "il gli sulla sul dalla dal dell degli della nel nella dei e è che per con una sono questo questa nostro nostra più alla non",
+    "it": "il gli sulla sul dalla dal dell degli della nel nella dei e è che per con una sono questo questa nostro più "
+    "alla non",
     "nl": "het een en van voor met op is niet ook onze bij naar deze dit zijn aan wij jullie",
     "pt": "os as do da dos das no na um uma e que para com é não nosso nossa mais em ao",
 }

@@ -16,6 +16,7 @@ from reelmill.errors import (
     Stopped,
     TextContractBroken,
     TextModelDenied,
+    TextModelTimedOut,
     TextModelUnknown,
     TextProblem,
     VariationsUnavailable,
@@ -44,6 +45,7 @@ class _Work:
     wanted: WantedTexts
     contract: Contract
     stop: threading.Event
+    until: float  #: by the monotonic clock: the model isn't asked again after that
     texts: dict[int, VariedText] = field(default_factory=dict)  #: by slot
     broken: dict[int, tuple[str, str]] = field(default_factory=dict)  #: the last text of a slot and its fault
     requests: int = 0
@@ -70,13 +72,17 @@ class Maker:
         *,
         cache: ReplyCache | None = None,
         backoff_s: float = 2.0,
+        patience_s: float = 120.0,
         price: tuple[float, float] | None = None,
     ) -> None:
-        """backoff_s: before the first retry. price: of a million tokens, read and written."""
+        """backoff_s: before the first retry. patience_s: with the model, for each 40 texts, all tries together.
+        price: of a million tokens, read and written.
+        """
         self._model = model
         self.model_name = model.name if model else None
         self._cache = cache
         self._backoff_s = backoff_s
+        self._patience_s = patience_s
         self._price = price
 
     def vary(
@@ -89,7 +95,8 @@ class Maker:
     ) -> Variations:
         began = time.monotonic()
         contract = Contract(wanted, fits, instructions=INSTRUCTIONS)
-        work = _Work(tenant, wanted, contract, stop or threading.Event())
+        until = began + self._patience_s * -(-len(wanted.slots) // MOST_AT_ONCE)
+        work = _Work(tenant, wanted, contract, stop or threading.Event(), until)
         asked = self._model if wanted.model else None
         if wanted.model and not wanted.fill and asked is None:
             raise SettingInvalid(
@@ -155,6 +162,8 @@ class Maker:
         for tries in range(1 + MAX_RETRIES):
             if work.stop.is_set():
                 raise Stopped
+            if time.monotonic() > work.until:
+                raise TextModelTimedOut(f"{model.name} had its time: it isn't asked again.")
             try:
                 reply = model.write(ask)
             except TextProblem as problem:

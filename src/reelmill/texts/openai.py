@@ -63,50 +63,50 @@ class OpenAiModel:
             {},
         ]
         while True:
-            reply = self._send("POST", "/chat/completions", {**body, **formats[self._formats]})
+            # Users read these errors: where the model's server is, is none of their business.
+            reply = self._send("POST", "/chat/completions", {**body, **formats[self._formats]}, who=self.name)
             if reply.status_code in (400, 422) and self._formats + 1 < len(formats) and "format" in reply.text.lower():
                 self._formats += 1
                 continue
-            return _read(_json(self._checked(reply)))
+            return _read(_json(self._checked(reply, self.name)))
 
     def check(self) -> str:
-        reply = self._send("GET", "/models")
+        who = f"{self.name} at {self._url}"
+        reply = self._send("GET", "/models", who=who)
         if reply.status_code in (404, 405, 501):  # not every server lists its models: let it say one word
             one = {"model": self._model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-            self._checked(self._send("POST", "/chat/completions", one))
-            return f"{self.name} at {self._url} answers"
-        listed = _json(self._checked(reply)).get("data")
+            self._checked(self._send("POST", "/chat/completions", one, who=who), who)
+            return f"{who} answers"
+        listed = _json(self._checked(reply, who)).get("data")
         names = [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one] if listed else []
         if self._model not in names:
             raise TextModelUnknown(f"{self._url} has no model {self._model!r}; it has {_told(names)}.", models=names)
-        return f"{self.name} at {self._url} takes our key and has the model"
+        return f"{who} takes our key and has the model"
 
     def close(self) -> None:
         self._client.close()
 
-    def _send(self, method: str, path: str, body: Json | None = None) -> httpx2.Response:
+    def _send(self, method: str, path: str, body: Json | None = None, *, who: str) -> httpx2.Response:
         url = f"{self._url}{path}"
         try:
             return self._client.request(method, url, json=body, headers=self._headers)
         except httpx2.TimeoutException as error:
             if isinstance(error, httpx2.ConnectTimeout):
-                raise TextModelUnreachable(f"{self._url} can't be reached: no connection in time.") from error
-            raise TextModelTimedOut(f"{self._url} didn't answer within {self._timeout_s:g} s.") from error
+                raise TextModelUnreachable(f"{who}: no connection in time.") from error
+            raise TextModelTimedOut(f"{who} didn't answer within {self._timeout_s:g} s.") from error
         except httpx2.ConnectError as error:
-            raise TextModelUnreachable(f"{self._url} can't be reached: {error}.") from error
+            raise TextModelUnreachable(f"{who}: no connection: {error}.") from error
         except httpx2.DecodingError as error:
-            raise TextReplyBroken(f"The answer of {self._url} can't be unpacked: {error}.") from error
+            raise TextReplyBroken(f"The answer of {who} can't be unpacked: {error}.") from error
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise TextModelUnreachable(
-                f"{self._url} broke the connection off: {type(error).__name__} {error}."
-            ) from error
+            raise TextModelUnreachable(f"{who} broke the connection off: {type(error).__name__} {error}.") from error
 
-    def _checked(self, reply: httpx2.Response) -> httpx2.Response:
+    def _checked(self, reply: httpx2.Response, who: str) -> httpx2.Response:
         """Return a reply that is a success. Raises TextProblem."""
         if reply.is_success:
             return reply
         wait = reply.headers.get("retry-after")
-        raise problem_of(reply.status_code, said(reply.text), f"{self.name} at {self._url}", retry_after=wait)
+        raise problem_of(reply.status_code, said(reply.text), who, retry_after=wait)
 
 
 Json = Mapping[str, Any]
