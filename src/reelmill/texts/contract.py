@@ -18,7 +18,8 @@ MOST_LINES = 3
 TAG = re.compile(r"</?[A-Za-z!][^<>]*>")
 MARKUP = re.compile(r"\*\*|__|```|`|^\s*(?:[#>]+|[-*•]|\d{1,3}[.)])\s|\]\(|&[a-z]{2,8};", re.MULTILINE)
 LINK = re.compile(
-    r"https?:|www\.|\b[\w.-]+@[\w-]+\.\w|(?<!\w)[@#]\w|\b[\w-]+\.(?:com|org|net|io|ru|cn|info|xyz)\b", re.I
+    r"(?i)https?:|www\.|\b[\w.-]{1,64}@[\w-]{1,63}\.\w|(?<!\w)[@#]\w|\b[\w-]{1,63}\.(?:com|org|net|io|ru|cn|info|xyz)\b",
+    re.I,
 )
 WORD = re.compile(r"\w")
 ECHO_CHARS = 30  #: a run of our own instructions that is no coincidence

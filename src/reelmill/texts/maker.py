@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 import structlog
 
@@ -33,6 +33,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.texts")
 REPAIRS = 2  #: further rounds for what broke a rule
 MAX_RETRIES = 3  #: of one request, beyond the first try
 LONGEST_WAIT_S = 30.0  #: between two tries: a server that asks for more isn't waited for
+MOST_TRIED, MOST_TRIED_EACH = 2000, 20  #: local texts, for all and for each slot: no request may keep us for long
 MOST_AT_ONCE = 40  #: texts in one request
 MOST_TOLD = 60  #: texts that the model is shown as taken
 
@@ -195,10 +196,12 @@ class Maker:
         """Fill the open slots with what local rules find, each text into the first slot that takes it."""
         wanted, contract = work.wanted, work.contract
         left = work.open_slots()
-        for text in map(cleaned, rules.candidates(wanted, contract.language)):
+        found = rules.candidates(wanted, contract.language)
+        for text in map(cleaned, islice(found, MOST_TRIED + len(left) * MOST_TRIED_EACH)):
             if not left:
                 return
-            if contract.fault(text) is not None:
+            roomiest = max(left, key=lambda n: wanted.slots[n].max_chars)
+            if contract.too_long(text, wanted.slots[roomiest]) or contract.fault(text) is not None:
                 continue
             for n in left:
                 if contract.too_long(text, wanted.slots[n]) is None:

@@ -65,7 +65,8 @@ class OpenAiModel:
         while True:
             # Users read these errors: where the model's server is, is none of their business.
             reply = self._send("POST", "/chat/completions", {**body, **formats[self._formats]}, who=self.name)
-            if reply.status_code in (400, 422) and self._formats + 1 < len(formats) and "format" in reply.text.lower():
+            words = reply.text.lower() if reply.status_code in (400, 422) else ""
+            if self._formats + 1 < len(formats) and ("format" in words or "schema" in words):
                 self._formats += 1
                 continue
             return _read(_json(self._checked(reply, self.name)))

@@ -11,7 +11,8 @@ from reelmill.texts import languages
 
 PARTS = re.compile(r"(\n+|(?<=[.!?…。！？])\s*|\s+[–—|·•]\s+)")  #: between what may stand in another order
 MOST_PARTS = 4
-MOST_EXPANSIONS = 5000
+MOST_EXPANSIONS = 1000  #: of alternatives
+MOST_BASES = 40  #: of these, that get phrases
 ENDS = ".!?…。！？:;"
 
 
@@ -22,6 +23,7 @@ def candidates(wanted: WantedTexts, language: str | None) -> Iterator[str]:
         yield base
     for base in bases:
         yield from reordered(base)
+    del bases[MOST_BASES:]
     phrases = languages.BANK.get(language or "")
     if phrases is None:
         return
