@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 
 from reelmill.api.access import Guarded, Platform, Who, needs
 from reelmill.errors import (
-    RequestInvalid,
     TextContractBroken,
     TextModelBusy,
     TextModelDenied,
@@ -21,8 +20,8 @@ from reelmill.errors import (
     TextReplyBroken,
     VariationsUnavailable,
 )
-from reelmill.jobs.texts import TextSlot, WantedTexts, readable
 from reelmill.schemas import VariationsReply, VariationsRequest
+from reelmill.texts.request import wanted_of
 
 router = APIRouter(prefix="/api/v1/texts", tags=["texts"], route_class=Guarded)
 
@@ -40,23 +39,3 @@ async def vary_texts(request: Request, app: Platform, who: Who, wanted: Variatio
     # In threads of their own, so that waiting for a model can't hold up the rest of the API.
     made = await to_thread.run_sync(app.texts.vary, who.tenant, asked, limiter=request.app.state.varying)
     return VariationsReply.model_validate(asdict(made))
-
-
-def wanted_of(wanted: VariationsRequest, *, has_model: bool) -> WantedTexts:
-    """Return a request as the core knows it. Raises RequestInvalid."""
-    if wanted.made_by == "model" and not has_model:
-        message = "this server has no text model; choose auto or local"
-        raise RequestInvalid(f"made_by: {message}.", errors=[{"field": "made_by", "message": message}])
-    most = readable(wanted.seconds, wanted.reading_cps, wanted.max_chars)
-    values = {"total": str(wanted.n)}
-    return WantedTexts(
-        base=wanted.text,
-        slots=tuple(TextSlot(max_chars=most, values={**values, "index": str(n + 1)}) for n in range(wanted.n)),
-        language=wanted.language,
-        required=tuple(wanted.required_words),
-        forbidden=tuple(wanted.forbidden_words),
-        facts={"notes": wanted.notes} if wanted.notes else {},
-        variant=wanted.variant,
-        model=wanted.made_by != "local",
-        fill=wanted.made_by != "model",
-    )

@@ -52,9 +52,9 @@ def vary(
     from pydantic import ValidationError
 
     from reelmill import logs, wiring
-    from reelmill.api.texts import wanted_of
     from reelmill.schemas import VariationsRequest
     from reelmill.settings import read_settings
+    from reelmill.texts.request import wanted_of
 
     settings = read_settings()
     logs.configure("error", settings.log_format)
