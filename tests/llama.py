@@ -54,7 +54,9 @@ def serve(weights: str) -> None:
     params.n_ctx = 2048
     params.n_parallel = 1
     params.warmup = False
-    params.cpuparams.n_threads = 2
+    for cpu in (params.cpuparams, params.cpuparams_batch):
+        cpu.n_threads = 1  # threads that wait for each other spin: dear on a busy machine
+        cpu.poll = 0
     server = xllamacpp.Server(params)
     print(server.listening_address, file=told, flush=True)
     sys.stdin.read()
