@@ -79,6 +79,7 @@ def examine(settings: Settings, lines: Sequence[str] = ()) -> list[Finding]:
             ("postgres", settings.database.startswith("postgresql")),
             ("s3", settings.storage.startswith("s3:")),
             ("celery", settings.broker_url is not None),
+            ("gemini", (settings.text_model or "").startswith("gemini/")),
         )
         if needed
     ]
