@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,11 @@ import pytest
 import reelmill.client
 from odd_model import OddModel
 from reelmill.errors import TextModelFailed, VariationsUnavailable
+from reelmill.jobs.texts import TextSlot, WantedTexts
+from reelmill.objects.folder import FolderStore
+from reelmill.texts import Maker
+from reelmill.texts.cache import ReplyCache
+from reelmill.texts.openai import OpenAiModel
 
 if TYPE_CHECKING:
     from conftest import Client, Running
@@ -86,3 +93,25 @@ def test_a_model_that_fails_is_told(
         failed = asker.call("POST", PATH, 502, json={**BASE, "made_by": "model"})
         assert failed["code"] == "text_model_failed" and failed["remedy"] == TextModelFailed.remedy
         assert asker.get("/readyz").status_code == 200, "a model that is away makes nobody unready"
+
+
+@pytest.mark.req("E-05")
+def test_storage_that_is_away_costs_only_the_price(odd: OddModel, tmp_path: Path) -> None:
+    url = odd.url()
+    model = OpenAiModel("odd", url=url, key=None, timeout_s=20)
+    objects = FolderStore(tmp_path / "objects", secret=b"s" * 32, base_url="")
+    maker = Maker(model, cache=ReplyCache(objects))
+    wanted = WantedTexts(base="Summer by the lake", slots=(TextSlot(),) * 2)
+    first = maker.vary("acme", wanted)
+    (kept,) = objects.keys("acme/texts/")
+    assert maker.vary("acme", wanted).texts == first.texts and len(odd.asked(url)) == 1
+
+    (path,) = (path for path in (tmp_path / "objects").rglob("*.json") if kept.endswith(path.name))
+    path.write_bytes(b"spoiled")
+    assert maker.vary("acme", wanted).texts == first.texts and len(odd.asked(url)) == 2
+    assert maker.vary("acme", wanted).requests == 0, "and was kept anew"
+    shutil.rmtree(tmp_path / "objects")
+    (tmp_path / "objects").write_bytes(b"no folder any more")
+    again = maker.vary("acme", wanted)
+    maker.close()
+    assert again.texts == first.texts and len(odd.asked(url)) == 3
