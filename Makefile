@@ -7,19 +7,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SAMPLES := .cache/samples
 UPPY := .cache/uppy
+HLSJS := .cache/hlsjs
 DYNALITE := .cache/dynalite
 VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
 # `make chaos LONG=1` also runs what is marked `long`.
 MARKS := $(if $(LONG),,-m "not long")
-# Test files are shared out to two processes; CORES= (nothing) runs them one after the other.
-CORES ?= -n 2 --dist loadfile
+# Test files are shared out to three processes, for many wait; CORES= (nothing) runs them one after the other.
+CORES ?= -n 3 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy dynalite run demo demo-cluster test lint format bench chaos mutants lock docs clean
+.PHONY: help setup samples players uppy hlsjs dynalite weights run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -57,6 +58,14 @@ $(UPPY)/.ready: tests/uppy/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(UPPY) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+hlsjs: $(HLSJS)/.ready  ## install the real hls.js, by which a page plays in the tests
+
+$(HLSJS)/.ready: tests/hlsjs/package-lock.json | $(READY)
+	@mkdir -p $(HLSJS)
+	@cp tests/hlsjs/package.json tests/hlsjs/package-lock.json $(HLSJS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(HLSJS) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 dynalite: $(DYNALITE)/.ready  ## install the server that speaks DynamoDB, for the store's tests
 
 $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
@@ -64,6 +73,9 @@ $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
 	@cp tests/dynalite/package.json tests/dynalite/package-lock.json $(DYNALITE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(DYNALITE) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+weights: $(READY)  ## fetch the small language model that the tests of text models run
+	@$(BIN)/python scripts/fetch_samples.py --model $(SAMPLES)
 
 run: $(READY)  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
@@ -85,7 +97,7 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
 	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
-test: samples players uppy dynalite  ## run the whole test suite; ARGS="-k upload" picks some
+test: samples players uppy hlsjs dynalite weights  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
 lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
@@ -100,7 +112,7 @@ format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to .cache/bench
-	@set -e; for name in clips moviepy smart reading requests signing handing_out direct_uploads engine claiming fleet cluster; do \
+	@set -e; for name in clips moviepy smart reading requests signing handing_out ranges direct_uploads engine claiming fleet cluster proxy renditions; do \
 	  echo "── benchmarks/$$name.py"; \
 	  $(BIN)/python benchmarks/$$name.py --json .cache/bench/$$name.json $(ARGS); done
 
@@ -111,7 +123,7 @@ mutants: $(READY)  ## take away one guard at a time and see the tests fail
 	@$(BIN)/python scripts/mutants.py
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra gemini --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions

@@ -25,7 +25,9 @@ from reelmill.errors import TransitionRefused
 from reelmill.jobs.lifecycle import Event, Status, StepEvent
 from reelmill.jobs.model import Claim, StepResult
 from reelmill.jobs.ports import Outcome
+from reelmill.stores import claims, hot, lanes, moves
 from reelmill.stores.migrate import upgrade
+from reelmill.stores.prepared import Prepared
 from reelmill.stores.sql import SqlStore, open_store
 from running import free_port
 from servers import start_postgres
@@ -66,7 +68,7 @@ def fill(store: SqlStore, jobs: int, steps: int = STEPS) -> None:
 
 def close(store: SqlStore, claim: Claim) -> None:
     """End a step as a worker does: whoever ends a job's last one finishes the job, and its video."""
-    job = store.close(claim, DONE)
+    job = store.close(claim, DONE, finish=True)
     if job.status is Status.RUNNING and job.steps_done >= job.steps_planned:
         with suppress(TransitionRefused):  # another who ended its steps at the same moment was faster
             store.apply(job.id, Event.FINISH, run=job.run)
@@ -133,6 +135,12 @@ def warm(url: str) -> SqlStore:
     """Open a store and build what is built once: statements, connections."""
     store = open_store(url)
     store.claim("bench", limit=1, lease_s=LEASE_S, queues=["none"])
+    rooms = [claims, lanes, moves] + ([hot] if store.engine.dialect.name == "postgresql" else [])
+    with store.engine.connect() as tx:
+        for room in rooms:
+            for one in vars(room).values():
+                if isinstance(one, Prepared):
+                    one.ready(tx)
     return store
 
 

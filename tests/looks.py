@@ -153,3 +153,14 @@ def set_back(store: JobStore, what: str, stamp: str, seconds: float) -> None:
             if what == "requests":
                 item["watch_at"] = f"{item[stamp].isoformat()}#{item['pk']}"
             store.table.replace(item)
+
+
+def forget_reserved_ids(store: JobStore) -> None:
+    """Let all requests be as a version wrote them that reserved no ids."""
+    if not isinstance(store, DynamoStore):
+        execute(store, "UPDATE requests SET made = NULL")
+        return
+    for item in list(store.table.scan()):
+        if item["sk"] == "request":
+            item["made"] = None
+            store.table.replace(item)

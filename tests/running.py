@@ -61,7 +61,7 @@ class Server:
                 [str(REELMILL), "serve", "--port", str(self.port)],
                 env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()[-4000:]
             try:

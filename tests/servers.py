@@ -322,6 +322,7 @@ def _run_seaweed(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
                  f"-s3.port={s3}", *ports, f"-s3.config={config}", "-s3.allowDeleteBucketNotEmpty=false",
                  "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false",
                  "-admin.ui=false", "-master.telemetry=false", "-volume.preStopSeconds=0",
+                 "-volume.max=2000", "-master.volumeSizeLimitMB=256",  # each bucket takes volumes; none are reserved
                  f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}"],
                 stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=folder, preexec_fn=_die_with_guard,
             )  # fmt: skip

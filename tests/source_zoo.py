@@ -262,7 +262,9 @@ def field_pictures(*, together: bool) -> Callable[[Zoo, Path], None]:
         frames = []
         for number in range(0, 150, 2):
             early, late = (
-                av.VideoFrame.from_ndarray(picture(n, *INTERLACED), format="rgb24").to_ndarray(format="yuv420p")
+                av.VideoFrame.from_ndarray(picture(n, *INTERLACED), format="rgb24").to_ndarray(
+                    format="yuv420p", threads=1
+                )
                 for n in (number, number + 1)
             )
             early[1:height:2] = late[1:height:2]

@@ -4,6 +4,8 @@
     reelmill.db      a snapshot by SQLite's online backup
     objects.jsonl    a line for each object: key, size, SHA-256, content type
     objects/<key>    their bytes
+    spool.json       without the objects: the id of the spool, and the same of the files that wait in it, for no bucket
+                     has those; with them, what waited in the spool lies with the others
     secret, cli.key  what signed URLs and this machine's commands go on with
 
 *Invariant*: the database is copied first, then the files that it names. Objects never change once they are there, so
@@ -39,7 +41,7 @@ from reelmill.stores.schema import artifacts, videos
 
 FORMAT = 1
 SNAPSHOTS = 5  #: tries to get a database and all its files, while others are removed
-DATABASE, OBJECTS, LIST, MANIFEST = "reelmill.db", "objects", "objects.jsonl", "backup.json"
+DATABASE, OBJECTS, LIST, SPOOL, MANIFEST = "reelmill.db", "objects", "objects.jsonl", "spool.json", "backup.json"
 SECRETS = ("secret", "cli.key")
 
 
@@ -105,12 +107,12 @@ def backup(settings: Settings, target: Path, *, with_objects: bool = True) -> Ma
 
 
 def _collect(settings: Settings, work: Path, with_objects: bool) -> Manifest:
-    places = _places(settings) if with_objects else []
+    places = _places(settings) if with_objects else _spools(settings)
     for left in reversed(range(SNAPSHOTS)):
         _snapshot(_database_of(settings), work / DATABASE)
         stored: dict[str, Stored] = {}
         missing, damaged = [], []
-        for key, sha256, needed in _named(work / DATABASE) if with_objects else ():
+        for key, sha256, needed in _named(work / DATABASE) if with_objects else _spooled(work / DATABASE):
             try:
                 one = _take(places, key, work / OBJECTS)
             except ObjectMissing:
@@ -123,8 +125,12 @@ def _collect(settings: Settings, work: Path, with_objects: bool) -> Manifest:
         if not missing or not left:
             break
     _drop_others(work / OBJECTS, set(stored))
-    with (work / LIST).open("w") as file:
-        file.writelines(json.dumps(asdict(one)) + "\n" for one in stored.values())
+    if with_objects:
+        with (work / LIST).open("w") as file:
+            file.writelines(json.dumps(asdict(one)) + "\n" for one in stored.values())
+    elif stored and settings.spool_folder is not None:
+        spool = {"id": (settings.spool_folder / "id").read_text(), "files": [asdict(one) for one in stored.values()]}
+        (work / SPOOL).write_text(json.dumps(spool, indent=2) + "\n")
     for name in SECRETS:
         if (settings.data / name).is_file():
             shutil.copy(settings.data / name, work / name)
@@ -179,6 +185,13 @@ def _named(database: Path) -> Iterator[tuple[str, str | None, bool]]:
                 yield key, sha256, True
     finally:
         engine.dispose()
+
+
+def _spooled(database: Path) -> list[tuple[str, str, bool]]:
+    """Return the same of the files that wait in a spool: they are nowhere else."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT key, sha256 FROM artifacts WHERE place = 'spool'").fetchall()
+    return [(key, sha256, True) for key, sha256 in rows]
 
 
 def _take(places: Sequence[FolderStore], key: str, folder: Path) -> Stored:
@@ -264,6 +277,7 @@ def _fill(archive: Archive, manifest: Manifest, work: Path) -> None:
     if _sha256(work / DATABASE) != manifest.database_sha256:
         raise BackupUnusable(f"{DATABASE} isn't the file that was backed up.")
     if manifest.objects is None:
+        _fill_spool(archive, work / "spool")
         return
     store = FolderStore(work / "objects", secret=load_secret(work / "secret"), base_url="")
     count = 0
@@ -273,6 +287,19 @@ def _fill(archive: Archive, manifest: Manifest, work: Path) -> None:
             count += 1
     if count != manifest.objects:
         raise BackupUnusable(f"{LIST} names {count} objects; {manifest.objects} were backed up.")
+
+
+def _fill_spool(archive: Archive, folder: Path) -> None:
+    """Let the files wait again that waited, under the id that the rows name: the server stores them when it runs."""
+    try:
+        with archive.open(SPOOL) as file:
+            told: dict[str, Any] = json.load(file)
+    except (KeyError, FileNotFoundError):
+        return  # nothing waited
+    store = FolderStore(folder, secret=load_secret(folder / "secret"), base_url="")
+    (folder / "id").write_text(told["id"])
+    for one in told["files"]:
+        _put(archive, store, Stored(**one))
 
 
 def _put(archive: Archive, store: FolderStore, one: Stored) -> None:
@@ -342,9 +369,12 @@ def _objects(settings: Settings) -> FolderStore:
 
 def _places(settings: Settings) -> list[FolderStore]:
     """Return where files are: those in the spool move on to the objects, and never back."""
+    return [*_spools(settings), _objects(settings)]
+
+
+def _spools(settings: Settings) -> list[FolderStore]:
     spool = settings.spool_folder
-    there = [FolderStore(spool, secret=load_secret(spool / "secret"), base_url="")] if spool and spool.is_dir() else []
-    return [*there, _objects(settings)]
+    return [FolderStore(spool, secret=load_secret(spool / "secret"), base_url="")] if spool and spool.is_dir() else []
 
 
 def _sha256(path: Path) -> str:

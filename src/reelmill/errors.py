@@ -53,6 +53,17 @@
     │   ├── OutputRejected           output_rejected          500   retryable
     │   ├── ResourceLimit            resource_limit           500
     │   └── ChildCrashed             child_crashed            500   counted as a crash
+    ├── TextProblem                  variations of a text, and the models that write them
+    │   ├── VariationsUnavailable    variations_unavailable   422
+    │   ├── TextContractBroken       text_contract_broken     502
+    │   ├── TextModelDenied          text_model_denied        502
+    │   ├── TextModelUnknown         text_model_unknown       502
+    │   ├── TextModelUnreachable     text_model_unreachable   503   tried again while the text is made
+    │   ├── TextModelTimedOut        text_model_timed_out     504   tried again while the text is made
+    │   ├── TextModelBusy            text_model_busy          503   tried again while the text is made
+    │   ├── TextModelFailed          text_model_failed        502   tried again while the text is made
+    │   ├── TextModelRefused         text_model_refused       502   tried again while the text is made
+    │   └── TextReplyBroken          text_reply_broken        502   tried again while the text is made
     ├── WorkProblem                  claims and leases
     │   ├── StaleAttempt             stale_attempt            409
     │   ├── LeaseLost                lease_lost               500   counted as a crash
@@ -163,7 +174,7 @@ class IdempotencyInProgress(Refused):
     code = "idempotency_in_progress"
     what = "A request with this Idempotency-Key is still being worked on."
     why = "The first request with the key hasn't been answered yet."
-    remedy = "Wait a second and repeat the request; you will get the first one's reply."
+    remedy = "Wait a second and repeat the request, for a minute if need be; you will get the first one's reply."
 
 
 class TransitionRefused(Refused):
@@ -627,6 +638,118 @@ class ChildCrashed(MediaProblem):
     what = "A media process died."
     why = "It was killed from outside (out of memory, an operator) or crashed on this source."
     remedy = "Nothing: the step is taken up again, up to three times."
+
+
+# ── TextProblem ───────────────────────────────────────────────────────────────────────────────
+
+
+class TextProblem(ReelmillError):
+    """Texts couldn't be varied. Those with `passing` are tried again, three times, by whoever makes the texts."""
+
+    code = "text_problem"
+    status_code = 502
+    what = "The texts couldn't be made."
+    passing: ClassVar[bool] = False  #: asking the model again may help
+
+
+class VariationsUnavailable(TextProblem):
+    """Add what the detail names: alternatives, a language, more characters or fewer texts."""
+
+    code = "variations_unavailable"
+    status_code = 422
+    what = "There aren't as many different texts as were asked for."
+    why = "Local rules only use what was given: alternatives, order, clip times, and phrases of languages they know."
+    remedy = "Add alternatives like `{Hello|Welcome}`, name the language, allow more characters, or set up a model."
+
+
+class TextContractBroken(TextProblem):
+    """Loosen the rule that the detail names, or let local rules make the rest."""
+
+    code = "text_contract_broken"
+    what = "The model's texts break the rules, also after two more rounds."
+    why = "The model didn't keep to length, words, language or count, and local rules weren't allowed to help out."
+    remedy = "Loosen the rule named in the detail, allow local rules (`fill`), or choose a better model."
+
+
+class TextModelDenied(TextProblem):
+    """Correct the model's key."""
+
+    code = "text_model_denied"
+    what = "The text model refuses the key."
+    why = "The key is missing, wrong, expired, or may not use this model."
+    remedy = "Set GEMINI_API_KEY, or REELMILL_TEXT_MODEL_KEY for other servers, to a valid key; then `reelmill doctor`."
+
+
+class TextModelUnknown(TextProblem):
+    """Correct the model's name, or its server's address."""
+
+    code = "text_model_unknown"
+    what = "The server doesn't have this text model."
+    why = "REELMILL_TEXT_MODEL names a model that isn't there, or REELMILL_TEXT_MODEL_URL leads to another server."
+    remedy = "Name one of the models in the detail, or correct the address; then `reelmill doctor text_model`."
+
+
+class TextModelUnreachable(TextProblem):
+    """Start the model's server, or correct its address."""
+
+    code = "text_model_unreachable"
+    status_code = 503
+    what = "The text model's server can't be reached."
+    why = "It isn't running, its address is wrong, or the network is down."
+    remedy = "Start it, or correct REELMILL_TEXT_MODEL_URL; `REELMILL_TEXT_MODEL=local` does without."
+    passing = True
+
+
+class TextModelTimedOut(TextProblem):
+    """Wait longer, or choose a faster model."""
+
+    code = "text_model_timed_out"
+    status_code = 504
+    what = "The text model didn't answer in time."
+    why = "The model is slow or overloaded, or its answer trickles in."
+    remedy = "Raise REELMILL_TEXT_MODEL_TIMEOUT_S, ask for fewer texts, or choose a faster model."
+    passing = True
+
+
+class TextModelBusy(TextProblem):
+    """Ask again later: the model's quota is used up for now."""
+
+    code = "text_model_busy"
+    status_code = 503
+    what = "The text model takes no more requests for now."
+    why = "The key's rate limit or quota is used up (HTTP 429)."
+    remedy = "Try again after the time in the detail, or raise the quota at the model's provider."
+    passing = True
+
+
+class TextModelFailed(TextProblem):
+    """Ask again; the model's server has an error of its own."""
+
+    code = "text_model_failed"
+    what = "The text model's server answered with an error."
+    why = "It failed by itself (HTTP 5xx), or doesn't take requests like ours."
+    remedy = "Try again in a moment; if it goes on, look into the log of the model's server."
+    passing = True
+
+
+class TextModelRefused(TextProblem):
+    """Word the text differently: the model's safety filter stopped it."""
+
+    code = "text_model_refused"
+    what = "The text model refuses to write about this."
+    why = "Its safety filter found something in the text, in the notes, or in what it was about to write."
+    remedy = "Word the text or the notes differently, or let local rules make the texts."
+    passing = True
+
+
+class TextReplyBroken(TextProblem):
+    """Ask again, or choose a model that keeps to JSON."""
+
+    code = "text_reply_broken"
+    what = "The text model's answer can't be read."
+    why = "It isn't JSON with a list of texts, isn't UTF-8, was cut off, or is far too long."
+    remedy = "Try again; if it goes on, choose a model that supports structured output."
+    passing = True
 
 
 # ── WorkProblem ───────────────────────────────────────────────────────────────────────────────

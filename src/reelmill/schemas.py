@@ -39,6 +39,7 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.-]{1,64}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=256)]
 PipelineName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+TextWord = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Priority = Annotated[int, Field(strict=True, ge=-1000, le=1000)]
 
 
@@ -197,6 +198,55 @@ class UploadReply(Reply):
     parts: list[ArrivedPart] = Field(description="Those that have arrived whole.")
     upload: Upload | None = Field(description="A fresh PUT; null of an upload in parts.")
     upload_expires_at: datetime = Field(description="Until when the upload must be completed.")
+
+
+# ── texts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class VariationsRequest(Request):
+    """Variations of a text, to be looked at and edited before a job uses them (`unique_for_all`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "Summer by the lake", "n": 12, "seconds": 30, "language": "en"}]}
+    )
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(
+        description="What is varied. Placeholders like `{index}` are kept; `{Hello|Welcome}` gives alternatives."
+    )
+    n: int = Field(strict=True, ge=1, le=500, description="How many texts; exactly so many come back, or an error.")
+    seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = Field(
+        None, description="For how long each is seen: it must be readable in that time. null: any."
+    )
+    reading_cps: float = Field(20.0, ge=1, le=100, description="Characters a second that viewers can read.")
+    max_chars: int = Field(200, strict=True, ge=1, le=1000, description="Most characters of a text.")
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = Field(
+        None, description="Its language by ISO 639, like `en`; null: told from the text."
+    )
+    required_words: list[TextWord] = Field(default_factory=list, max_length=20, description="Each has all of these.")
+    forbidden_words: list[TextWord] = Field(default_factory=list, max_length=100, description="None has any of these.")
+    notes: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        None, description="Background for the model. Data, never instructions."
+    )
+    made_by: Literal["auto", "model", "local"] = Field(
+        "auto", description="The model with local rules for what it gets wrong; the model alone; local rules alone."
+    )
+    variant: int = Field(0, strict=True, ge=0, le=LARGEST_INTEGER, description="Another number gives other texts.")
+
+
+class VariedTextReply(Reply):
+    text: str
+    source: str = Field(description="What made it: `llm:<model>` or `local`.")
+
+
+class VariationsReply(Reply):
+    texts: list[VariedTextReply]
+    model: str | None = Field(description="The model that was asked; null: none.")
+    requests: int = Field(description="Answers that the model gave for this; those it gave before aren't paid again.")
+    tokens_in: int
+    tokens_out: int
+    cost: float | None = Field(description="By REELMILL_TEXT_MODEL_PRICE, in its currency; null: no price is set.")
+    took_s: float
+    warnings: list[str] = Field(description="Why local rules had to help, for one.")
 
 
 # ── videos ────────────────────────────────────────────────────────────────────────────────────
@@ -465,6 +515,112 @@ class ArtifactReply(Reply):
 
 class ArtifactList(Reply):
     items: list[ArtifactReply]
+
+
+class Dimensions(Reply):
+    width: int
+    height: int
+
+
+class TechnicalMetadata(Reply):
+    """Of the film in the best quality; null: not told by the pipeline."""
+
+    content_type: str
+    video_codec: str | None
+    audio_codec: str | None
+    frame_rate: str | None = Field(description="Frames per second as an exact fraction, `30000/1001`.")
+    bit_rate: int | None = Field(description="Bits per second, of all tracks together.")
+
+
+class StreamVariant(Reply):
+    """One quality of an adaptive stream."""
+
+    quality: str | None
+    width: int | None
+    height: int | None
+    bandwidth: int | None = Field(description="Bits per second at the most.")
+    codecs: str | None = Field(description="As in RFC 6381: `avc1.640028,mp4a.40.2`.")
+
+
+class StreamingInfo(Reply):
+    """How it streams."""
+
+    hls_url: str | None = Field(description="Of the adaptive playlist, freshly signed; null when there is none.")
+    qualities: list[str] = Field(description="What `GET /jobs/{job_id}/stream?quality=` takes beside `auto`.")
+    variants: list[StreamVariant]
+
+
+class StoredOutput(Reply):
+    """One result in storage."""
+
+    id: str
+    name: str
+    kind: str
+    quality: str | None = Field(description="`720p`; null when the pipeline tells no size.")
+    key: str = Field(description="Of the object in storage.")
+    size: int
+    sha256: str
+    content_type: str
+    width: int | None
+    height: int | None
+    duration: float | None = Field(description="Seconds.")
+    uploaded_at: datetime | None = Field(description="When it was in storage; null while it is kept locally.")
+    retries: int = Field(description="Of its upload, beyond the first try.")
+    url: str | None = Field(description="Freshly signed; null of a file that is kept on another machine.")
+
+
+class JobMetadata(Reply):
+    """What a completed job made. Keys are what is stored; URLs are signed when it is read."""
+
+    version: Literal[1] = Field(1, description="Of this document's form. It may gain fields without a new version.")
+    job_id: str
+    video_id: str
+    pipeline: str
+    pipeline_version: str
+    run: int
+    success: bool
+    warnings: list[str]
+    error: ErrorReply | None
+    created_at: datetime
+    completed_at: datetime | None
+    processing_time: float | None = Field(description="Seconds from the first claim to the end.")
+    video_urls: dict[str, str] = Field(description="By quality; by name when several films have one quality.")
+    thumbnail_urls: list[str]
+    technical_metadata: TechnicalMetadata | None = Field(description="Null when it made no film.")
+    streaming_info: StreamingInfo
+    s3_keys: list[str] = Field(description="Of the results, in their order.")
+    outputs: list[StoredOutput]
+    file_size: int = Field(description="Bytes of all results together.")
+    duration: float | None = Field(description="Seconds, of the film in the best quality.")
+    dimensions: Dimensions | None = Field(description="Pixels, of the film in the best quality.")
+
+
+class ShareRequest(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"life_s": 604800, "embed": ["https://shop.example"]}]})
+
+    life_s: int = Field(
+        604_800, strict=True, ge=60, le=31_536_000, description="Seconds for which the link works; a week by default."
+    )
+    embed: list[Annotated[str, StringConstraints(max_length=255, pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]] = (
+        Field(default_factory=list, max_length=16, description="Web pages that may show it in a frame; `*`: all.")
+    )
+
+
+class ShareReply(Reply):
+    """A link by which anybody may watch a job's results."""
+
+    id: str
+    job_id: str
+    url: str = Field(description="Of a page with a player.")
+    embed: list[str]
+    actor: str = Field(description="Who made it.")
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class ShareList(Reply):
+    items: list[ShareReply]
 
 
 class PipelineReply(Reply):

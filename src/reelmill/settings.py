@@ -132,6 +132,23 @@ class Settings(BaseSettings):
     upload_ttl_s: float = Field(86_400.0, gt=0, description="An upload not completed in so many seconds expires.")
     put_ttl_s: int = Field(900, ge=1, le=604_800, description="Life of a signed upload URL, in seconds.")
     get_ttl_s: int = Field(3600, ge=1, le=604_800, description="Life of a signed download URL, in seconds.")
+    delivery: Literal["store", "api"] = Field(
+        "store",
+        description="How files reach those who take them: `store` redirects to signed URLs of the storage, `api` sends "
+        "them through this server, for clients that can't reach the storage.",
+    )
+    accel: str | None = Field(
+        None,
+        pattern=r"^/\S*[^/\s]$",
+        description="With files in a folder: the path by which nginx or Caddy in front finds the folder's `objects`, "
+        "e.g. `/_files`; files then go out by `X-Accel-Redirect`. Default: we send them.",
+    )
+    stream_ttl_s: int = Field(
+        14_400, ge=1, le=604_800, description="Life of a stream's URLs, in seconds: longer than the film."
+    )
+    pictures_mb: int = Field(
+        256, ge=1, le=1 << 20, description="Most MiB on the disk for thumbnails in other sizes, made when asked for."
+    )
     max_upload_bytes: int = Field(100 * GB, ge=1, description="Largest source, in bytes.")
     part_bytes: int = Field(
         16 << 20, ge=1 << 20, le=5 * GB, description="Size of the parts in which large uploads are sent, in bytes."
@@ -157,6 +174,37 @@ class Settings(BaseSettings):
     )
     quota_jobs: int = Field(
         0, ge=0, description="Most jobs that a tenant may have in flight, unless set for it by itself. 0: no limit."
+    )
+
+    text_model: str | None = Field(
+        None,
+        pattern=r"^(local|(gemini|openai)/[\w.:@/-]{1,200})$",
+        description="What varies texts: `gemini/NAME`, `openai/NAME` (any server that speaks OpenAI's API), or `local` "
+        "for rules without a model. Default: Gemini when there is a key for it, else local rules.",
+    )
+    text_model_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+        description="Base URL of the text model's server, e.g. `http://127.0.0.1:11434/v1` for Ollama. "
+        "Default: the provider's own.",
+    )
+    text_model_key: SecretStr | None = Field(
+        None, min_length=1, description="Key for the server of an `openai/…` model, if it wants one."
+    )
+    gemini_api_key: SecretStr | None = Field(
+        None,
+        min_length=1,
+        validation_alias=AliasChoices("REELMILL_GEMINI_API_KEY", "GEMINI_API_KEY"),
+        description="Key for Gemini; needs `reelmill[gemini]`. `GEMINI_API_KEY` does, too.",
+    )
+    text_model_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="Longest time for one answer of the text model, in seconds; four are tried."
+    )
+    text_model_price: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?,\d+(\.\d+)?$",
+        description="What a million tokens cost, those that are read and those that are written: `0.30,2.50`. "
+        "Then costs are told beside tokens.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
@@ -234,6 +282,6 @@ def read_settings(**given: Any) -> Settings:
         name = str(first["loc"][0])
         field = Settings.model_fields.get(name)
         hint = f" {field.description}" if field and field.description else ""
-        shown = "***" if name.endswith("_token") else repr(first.get("input"))
+        shown = "***" if name.lower().endswith(("_token", "_key")) else repr(first.get("input"))
         variable = name if name.isupper() else f"REELMILL_{name.upper()}"
         raise SettingInvalid(f"{variable}={shown}: {first['msg']}.{hint}") from error

@@ -26,7 +26,17 @@ from reelmill.jobs.files import Files
 from reelmill.jobs.gate import Gate
 from reelmill.jobs.model import Json, Located
 from reelmill.jobs.planning import Planner
-from reelmill.jobs.ports import AccessStore, Dispatcher, JobStore, Keeping, ObjectStore, Pipeline, Rules, Spool
+from reelmill.jobs.ports import (
+    AccessStore,
+    Dispatcher,
+    JobStore,
+    Keeping,
+    ObjectStore,
+    Pipeline,
+    Rules,
+    Spool,
+    TextMaker,
+)
 from reelmill.jobs.reconciler import Reconciler
 from reelmill.jobs.removal import Keep, Removal
 from reelmill.jobs.runner import Runner, WorkPolicy
@@ -50,6 +60,9 @@ from reelmill.stores import migrate
 from reelmill.stores.access import SqlAccess
 from reelmill.stores.sql import SqlStore
 from reelmill.stores.sql import open_store as open_sql
+from reelmill.texts import Maker
+from reelmill.texts.cache import ReplyCache
+from reelmill.texts.opening import open_model
 
 if TYPE_CHECKING:
     from reelmill.stores.dynamo.table import Table
@@ -70,6 +83,7 @@ class App:
     pipelines: Mapping[str, Pipeline]
     dispatcher: Dispatcher
     files: Files
+    texts: Maker
     service: Service
     planner: Planner
     keeping: Keeping | None  #: what only some stores offer; ask by `offered`
@@ -116,6 +130,7 @@ class App:
         if self.metrics_server is not None:
             self.metrics_server.stop()
         self.observer.traces.stop()
+        self.texts.close()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
@@ -151,11 +166,12 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     settings.data.mkdir(parents=True, exist_ok=True)
     lock = DataLock(settings.data / "lock") if settings.embedded else None
     _bring_up_to_date(settings, lock)
-    tools = toolbox(settings)
-    pipelines = load_pipelines(tools)
     observer = PlatformObserver(Metrics(), open_traces(settings))
     objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
     watched = observed(objects, observer)
+    texts = open_texts(settings, ReplyCache(watched))
+    tools = toolbox(settings, texts)
+    pipelines = load_pipelines(tools)
     files = Files(
         watched,
         open_spool(settings, base_url),
@@ -275,6 +291,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         pipelines=pipelines,
         dispatcher=dispatcher,
         files=files,
+        texts=texts,
         service=service,
         planner=planner,
         keeping=keeping,
@@ -417,13 +434,26 @@ def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:
             lock.give()
 
 
-def toolbox(settings: Settings) -> Toolbox:
-    """Return what pipelines work with. Raises ToolMissing."""
+def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
+    """Return what varies texts: a model with its rules, or local rules alone. Raises SettingInvalid."""
+    read, written = (float(price) for price in (settings.text_model_price or "0,0").split(","))
+    return Maker(
+        open_model(settings),
+        cache=cache,
+        backoff_s=settings.backoff_s,
+        patience_s=4 * settings.text_model_timeout_s,
+        price=(read, written) if settings.text_model_price else None,
+    )
+
+
+def toolbox(settings: Settings, texts: TextMaker | None = None) -> Toolbox:
+    """Return what pipelines work with. texts: local rules by default. Raises ToolMissing."""
     return Toolbox(
         ffmpeg=find_ffmpeg(str(settings.ffmpeg) if settings.ffmpeg else None),
         threads=settings.threads,
         step_deadline_s=settings.step_deadline_s,
         memory_bytes=settings.memory_limit_mb << 20,
+        texts=texts or Maker(),
     )
 
 

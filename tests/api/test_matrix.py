@@ -33,6 +33,8 @@ EVIL = "https://evil.example"
 CLIPS = {"name": "clips"}  #: a pipeline that no row runs
 PLACE = "7"  #: a mall, a pin: names in a path that nothing is stored under
 
+HEADED = ("download", "stream", "metadata", "thumbnail")
+SIGNED = ("streams", "share")
 PUBLIC = {"GET /healthz", "GET /readyz"}  #: answer anybody, by design
 HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URLs, whose signature is the authority
     "GET /docs",
@@ -48,6 +50,10 @@ HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URL
     "GET /spool/{key:path}",
     "HEAD /spool/{key:path}",
     "OPTIONS /spool/{key:path}",
+    *(f"{method} /{place}/{{token}}/{{name:path}}" for method in ("GET", "HEAD", "OPTIONS") for place in SIGNED),
+    "GET /share/{token}",
+    # As GET, with its key and scope, without the body: tests/api/test_delivery.py.
+    *(f"HEAD {prefix}/{{job_id}}/{name}" for prefix in ("/api/v1/jobs", "/api/v1/videos/jobs") for name in HEADED),
 }
 
 
@@ -69,6 +75,8 @@ class World:
         self.uploaded = str(self.admin.upload(film)["video_id"])
         self.ended = self.admin.run(self.uploaded, "slow_writer", QUICK)
         self.admin.wait(self.ended)
+        self.ladder = self.admin.run(self.uploaded, "hls_ladder", {"heights": [90]})
+        self.admin.wait(self.ladder)
         self.clients = [*self.scoped.values(), self.admin, self.stranger, self.nobody, self.wrong, self.revoked]
         self.clients.append(self.browser)
 
@@ -119,6 +127,15 @@ def sent_at_a_pin(world: World) -> Ids:
 
 def ended_job(world: World) -> Ids:
     return {"job_id": world.ended}
+
+
+def ladder(world: World) -> Ids:
+    return {"job_id": world.ladder}
+
+
+def share(world: World) -> Ids:
+    made = world.admin.call("POST", f"/jobs/{world.ended}/share", 201, json={})
+    return {"job_id": world.ended, "share_id": made["id"]}
 
 
 def waiting_job(world: World) -> Ids:
@@ -188,11 +205,18 @@ ROWS = {
     "GET /api/v1/jobs/{job_id}/status": Row("jobs:read", ended_job),
     "GET /api/v1/jobs/{job_id}/artifacts": Row("jobs:read", ended_job),
     "GET /api/v1/jobs/{job_id}/download": Row("jobs:read", ended_job, status=307),
+    "GET /api/v1/jobs/{job_id}/stream": Row("jobs:read", ladder, status=307),
+    "GET /api/v1/jobs/{job_id}/metadata": Row("jobs:read", ended_job),
+    "GET /api/v1/jobs/{job_id}/thumbnail": Row("jobs:read", ladder),
+    "POST /api/v1/jobs/{job_id}/share": Row("jobs:write", ended_job, body=lambda ids: {"life_s": 3600}, status=201),
+    "GET /api/v1/jobs/{job_id}/share": Row("jobs:read", ended_job),
+    "DELETE /api/v1/jobs/{job_id}/share/{share_id}": Row("jobs:write", share),
     "GET /api/v1/jobs/{job_id}/events": Row("jobs:read", ended_job),
     "POST /api/v1/jobs/{job_id}/cancel": Row("jobs:write", waiting_job),
     "POST /api/v1/jobs/{job_id}/priority": Row("jobs:write", waiting_job, body=lambda ids: {"priority": 5}),
     "POST /api/v1/jobs/{job_id}/retry": Row("jobs:write", cancelled_job),
     "GET /api/v1/pipelines": Row("jobs:read"),
+    "POST /api/v1/texts/variations": Row("jobs:write", body=lambda ids: {"text": "Summer by the lake", "n": 3}),
     "GET /api/v1/keys": Row("admin"),
     "POST /api/v1/keys": Row("admin", body=lambda ids: {"name": "made", "scopes": ["upload"]}, status=201),
     "POST /api/v1/keys/{key_id}/rotate": Row("admin", key, body=lambda ids: {"overlap_s": 60}, status=201),
@@ -227,6 +251,9 @@ ROWS |= {
     "GET /videos/jobs/{job_id}/status": Row("jobs:read", ended_job),
     "GET /api/v1/videos/jobs/{job_id}/status": Row("jobs:read", ended_job),
     "GET /api/v1/videos/jobs/{job_id}/download": Row("jobs:read", ended_job, status=307),
+    "GET /api/v1/videos/jobs/{job_id}/stream": Row("jobs:read", ladder, status=307),
+    "GET /api/v1/videos/jobs/{job_id}/metadata": Row("jobs:read", ended_job),
+    "GET /api/v1/videos/jobs/{job_id}/thumbnail": Row("jobs:read", ladder),
 }
 
 OPERATIONS = pytest.mark.parametrize("operation", ROWS)

@@ -16,6 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from working import Works, until
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 JOBS = int(os.environ.get("CHAOS_JOBS", "2000"))
 LEASE_S = 3.0
+ABANDONED_AFTER_S = 61.0  #: a request whose server died may come again by then
 SETTINGS = {
     "lease_s": LEASE_S, "heartbeat_s": 1, "watch_s": 0.3, "sweep_s": 0.5, "poll_s": 5, "backoff_s": 0.2,
     # What is tested is that nothing is lost, not when a job that was hit again and again is given up.
@@ -54,8 +56,20 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@dataclass(frozen=True)
+class Wish:
+    """A job that is asked for, under a key of its own."""
+
+    number: int
+    body: dict[str, Any]
+    asked_at: float
+
+
 class Customer:
-    """Queues jobs as fast as they get done, and keeps what it was told. It forgives any answer but a wrong one."""
+    """Queues jobs as fast as they get done, and keeps what it was told. It forgives any answer but a wrong one.
+
+    What it got no answer to, it asks for again: under the same key, when the server must have given that up.
+    """
 
     def __init__(self, server: Server, films: dict[str, Path], seed: int, *, rare: int) -> None:
         """rare: real films are among the jobs so many times more seldom than in the short form."""
@@ -63,7 +77,8 @@ class Customer:
         self.rare = rare
         self.videos = {name: server.upload(film)["video_id"] for name, film in films.items()}
         self.acknowledged: list[str] = []
-        self.unanswered = 0
+        self.unanswered: deque[Wish] = deque()
+        self.repeated = 0
         self.enough = threading.Event()
         self._dice = random.Random(seed)
         self._http = httpx2.Client(
@@ -75,21 +90,44 @@ class Customer:
         waiting: deque[str] = deque()
         asked = 0
         while not self.enough.is_set():
-            asked += 1
-            made = self._ask("POST", "/jobs", json=self._wish(asked), headers={"X-Request-Id": f"wish-{asked}"})
+            if self._is_due():
+                self.repeated += 1
+                wish = self.unanswered.popleft()
+            else:
+                asked += 1
+                wish = Wish(asked, self._wish(asked), time.monotonic())
+            made = self._get(wish)
             if made is None:
-                self.unanswered += 1
                 continue
-            self.acknowledged.append(made["job_id"])
-            waiting.append(made["job_id"])
+            waiting.append(made)
             while len(waiting) >= AHEAD and not self.enough.is_set():
                 if self._has_ended(waiting[0]):
                     waiting.popleft()
                 else:
                     time.sleep(0.05)
 
+    def insist(self) -> None:
+        """Ask again until there is an answer to all."""
+        while self.unanswered:
+            until(self._is_due, "the server gives the request up", 2 * ABANDONED_AFTER_S)
+            self.repeated += 1
+            self._get(self.unanswered.popleft())
+
     def close(self) -> None:
         self._http.close()
+
+    def _get(self, wish: Wish) -> str | None:
+        """Return the job of the wish; None, and the wish is noted, when there was no answer."""
+        words = {"X-Request-Id": f"wish-{wish.number}", "Idempotency-Key": f"wish-{wish.number}"}
+        made = self._ask("POST", "/jobs", json=wish.body, headers=words)
+        if made is None:
+            self.unanswered.append(replace(wish, asked_at=time.monotonic()))
+            return None
+        self.acknowledged.append(made["job_id"])
+        return str(made["job_id"])
+
+    def _is_due(self) -> bool:
+        return bool(self.unanswered) and time.monotonic() - self.unanswered[0].asked_at > ABANDONED_AFTER_S
 
     def _wish(self, number: int) -> dict[str, Any]:
         if number % (25 * self.rare) == 1:
@@ -108,11 +146,16 @@ class Customer:
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         """Return the answer; None when there was none."""
         try:
-            reply = self._http.request(method, f"/api/v1{path}", **more)
+            while True:
+                try:
+                    reply = self._http.request(method, f"/api/v1{path}", **more)
+                    break
+                except httpx2.ConnectError:  # nobody was there to be asked
+                    time.sleep(0.1)
         except httpx2.TransportError:
             time.sleep(0.1)
             return None
-        if reply.status_code >= 500:
+        if reply.status_code >= 500 or "idempotency_in_progress" in reply.text:
             time.sleep(0.1)
             return None
         assert reply.status_code < 300, f"{method} {path}: {reply.status_code} {reply.text}"
@@ -185,13 +228,16 @@ def environment(values: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def weather_over(place: Place, films: dict[str, Path], jobs: int) -> dict[str, Any]:
-    """Let it storm while a customer queues so many jobs; return the verdict on what is left when all is calm."""
+def weather_over(place: Place, films: dict[str, Path], jobs: int, *, long: bool = False) -> dict[str, Any]:
+    """Let it storm while a customer queues so many jobs; return the verdict on what is left when all is calm.
+
+    long: it blows less often, so that thousands of jobs get done between; and the customer insists on every answer.
+    """
     print(f"seed {SEED}: CHAOS_SEED={SEED} makes the same weather")
     customer = Customer(place.server, films, SEED, rare=max(1, jobs // 200))
     problems: list[BaseException] = []
     queueing = threading.Thread(target=noting(problems, customer.queue))
-    weather = Weather(place, SEED)
+    weather = Weather(place, SEED, pause_s=(0.5, 5) if long else (0.1, 1.5))
     began = time.monotonic()
     queueing.start()
     try:
@@ -199,10 +245,12 @@ def weather_over(place: Place, films: dict[str, Path], jobs: int) -> dict[str, A
     finally:
         customer.enough.set()
         queueing.join()
-    customer.close()
     assert not problems, problems
+    if long:
+        customer.insist()
+    customer.close()
     ghosts = weather.ghosts()
-    until(lambda: not open_jobs(place), "all jobs end", 300)
+    until(lambda: not open_jobs(place), "all jobs end", 1800 if long else 300)
     until(lambda: judged(place, [])["open"] == 0, "what their lost attempts left is swept")
     took = time.monotonic() - began
     left = [str(path) for path in place.server.scratch()]
@@ -214,7 +262,8 @@ def weather_over(place: Place, films: dict[str, Path], jobs: int) -> dict[str, A
         "seed": SEED,
         "seconds": round(took),
         "weather": Counter(weather.done),
-        "unanswered": customer.unanswered,
+        "unanswered": len(customer.unanswered),
+        "repeated": customer.repeated,
         "refused": sum(len(ghost["refused"]) for ghost in ghosts) + place.logs().count("write refused"),
         "written_late": [ghost for ghost in ghosts if ghost["written"]],
         "processes_left": [process.cmdline() for process in place.server.children()],
@@ -276,4 +325,4 @@ def test_a_storm(tmp_path: Path, films: dict[str, Path], pair: str) -> None:
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_long_storm(tmp_path: Path, films: dict[str, Path], pair: str) -> None:
     with placed(pair, tmp_path) as place:
-        assert_all_well(weather_over(place, films, JOBS), JOBS)
+        assert_all_well(weather_over(place, films, JOBS, long=True), JOBS)

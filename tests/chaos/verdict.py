@@ -45,6 +45,8 @@ WRONG = (
     "times_reversed",  # an end before its beginning
 )
 
+INDEXED = ("list_at", "turn_at", "watch_at")  # DynamoDB's sort keys: a stamp and more
+
 Row = dict[str, Any]
 
 
@@ -254,7 +256,7 @@ def read_dynamo(url: str) -> Rows:
     rows = Rows()
     for page in pages:
         for stored in page["Items"]:
-            item = {name: plain(value) for name, value in stored.items()}
+            item = {name: plain(value) for name, value in stored.items() if name not in INDEXED}
             item |= {name: item.pop(f"of_{name.removesuffix('_id')}", None) for name in ("video_id", "job_id")}
             sort_dynamo(rows, item, stored[place.get("hash_key", "pk")]["S"])
     done = {(step["id"], step["attempt"]) for step in rows.steps if step["status"] == "done"}

@@ -79,8 +79,10 @@ class Broker:
 class Weather:
     """Does to a place what the seed says: each thing at least once, then whatever comes."""
 
-    def __init__(self, place: Place, seed: int) -> None:
+    def __init__(self, place: Place, seed: int, *, pause_s: tuple[float, float]) -> None:
+        """pause_s: between two acts, at least and at most."""
         self.place = place
+        self._pause_s = pause_s
         self.done: list[str] = []
         self._dice = random.Random(seed)
         self._ghosts: list[subprocess.Popen[str]] = []
@@ -108,7 +110,7 @@ class Weather:
         coming = self._dice.sample(sorted(self.acts), len(self.acts))
         while coming or not enough():
             name = coming.pop() if coming else self._dice.choice(sorted(self.acts))
-            time.sleep(self._dice.uniform(0.1, 1.5))
+            time.sleep(self._dice.uniform(*self._pause_s))
             print(f"{time.strftime('%X')} {name}", flush=True)
             self.acts[name]()
             self.done.append(name)

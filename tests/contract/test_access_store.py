@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from looks import set_back, texts
+from looks import forget_reserved_ids, set_back, texts
 from making import db_now, new_id
 from reelmill.errors import CursorInvalid, IdempotencyInProgress, IdempotencyMismatch, NotFound
 from reelmill.jobs.model import ApiKey, Caller
-from reelmill.jobs.ports import FreshSecret, StoredReply
+from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores.access import SqlAccess
 from reelmill.stores.sql import SqlStore
 from reelmill.wiring import access_of
@@ -26,6 +26,19 @@ REQUEST = ("acme", "/api/v1/jobs", "key-1")
 @pytest.fixture
 def access(store: SqlStore) -> SqlAccess:
     return access_of(store)
+
+
+def begin(
+    access: SqlAccess, body: str, *, tenant: str = REQUEST[0], path: str = REQUEST[1]
+) -> StoredReply | Reservation:
+    """Begin the request as a server does that knows nothing of it: with a new id."""
+    return access.begin_request(tenant, path, REQUEST[2], body, new_id())
+
+
+def reserved(access: SqlAccess, body: str = "body") -> Reservation:
+    found = begin(access, body)
+    assert isinstance(found, Reservation)
+    return found
 
 
 def sha256(secret: str) -> str:
@@ -248,37 +261,37 @@ def test_a_cookie_that_was_signed_out_stays_so_for_its_life(access: SqlAccess, s
 
 
 def test_a_new_request_is_worked_on(access: SqlAccess) -> None:
-    assert access.begin_request(*REQUEST, "body") is None
+    assert isinstance(begin(access, "body"), Reservation)
 
 
 def test_the_same_request_gets_the_stored_reply(access: SqlAccess) -> None:
-    access.begin_request(*REQUEST, "body")
+    begin(access, "body")
     access.finish_request(*REQUEST, REPLY)
-    assert access.begin_request(*REQUEST, "body") == REPLY
-    assert access.begin_request(*REQUEST, "body") == REPLY
+    assert begin(access, "body") == REPLY
+    assert begin(access, "body") == REPLY
 
 
 def test_another_body_under_the_same_key_is_refused(access: SqlAccess) -> None:
-    access.begin_request(*REQUEST, "body")
+    begin(access, "body")
     with pytest.raises(IdempotencyMismatch):
-        access.begin_request(*REQUEST, "other")
+        begin(access, "other")
     access.finish_request(*REQUEST, REPLY)
     with pytest.raises(IdempotencyMismatch):
-        access.begin_request(*REQUEST, "other")
-    assert access.begin_request(*REQUEST, "body") == REPLY
+        begin(access, "other")
+    assert begin(access, "body") == REPLY
 
 
 def test_a_key_means_nothing_to_another_tenant_or_path(access: SqlAccess) -> None:
-    access.begin_request(*REQUEST, "body")
+    begin(access, "body")
     access.finish_request(*REQUEST, REPLY)
-    assert access.begin_request("globex", REQUEST[1], REQUEST[2], "other") is None
-    assert access.begin_request(REQUEST[0], "/api/v1/uploads/initiate", REQUEST[2], "other") is None
+    assert isinstance(begin(access, "other", tenant="globex"), Reservation)
+    assert isinstance(begin(access, "other", path="/api/v1/uploads/initiate"), Reservation)
 
 
 def test_a_request_that_comes_again_too_early_is_told_to_wait(access: SqlAccess) -> None:
-    access.begin_request(*REQUEST, "body")
+    begin(access, "body")
     with pytest.raises(IdempotencyInProgress):
-        access.begin_request(*REQUEST, "body")
+        begin(access, "body")
 
 
 def test_of_ten_equal_requests_at_once_one_is_worked_on(access: SqlAccess) -> None:
@@ -287,7 +300,7 @@ def test_of_ten_equal_requests_at_once_one_is_worked_on(access: SqlAccess) -> No
     def send() -> None:
         together.wait()
         try:
-            seen[str(access.begin_request(*REQUEST, "body"))] += 1
+            seen[type(begin(access, "body")).__name__] += 1
         except Exception as error:
             seen[type(error).__name__] += 1
 
@@ -296,42 +309,59 @@ def test_of_ten_equal_requests_at_once_one_is_worked_on(access: SqlAccess) -> No
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == {"None": 1, "IdempotencyInProgress": 9}
+    assert seen == {"Reservation": 1, "IdempotencyInProgress": 9}
 
 
-def test_a_dropped_request_may_be_made_again_with_any_body(access: SqlAccess) -> None:
-    access.begin_request(*REQUEST, "body")
-    access.drop_request(*REQUEST)
-    assert access.begin_request(*REQUEST, "corrected") is None
+def test_a_dropped_request_may_come_again_at_once_and_keeps_its_id(access: SqlAccess) -> None:
+    first = reserved(access)
+    assert not first.again
+    for _ in range(2):
+        access.drop_request(*REQUEST)
+        with pytest.raises(IdempotencyMismatch):  # what was made for the first body may be there
+            begin(access, "corrected")
+        assert reserved(access) == Reservation(first.made, again=True)
+        with pytest.raises(IdempotencyInProgress):
+            begin(access, "body")
 
 
 def test_dropping_does_not_forget_a_reply(access: SqlAccess) -> None:
-    access.begin_request(*REQUEST, "body")
+    begin(access, "body")
     access.finish_request(*REQUEST, REPLY)
     access.drop_request(*REQUEST)
-    assert access.begin_request(*REQUEST, "body") == REPLY
+    assert begin(access, "body") == REPLY
 
 
-def test_a_request_abandoned_for_a_minute_is_taken_over_once(access: SqlAccess, store: SqlStore) -> None:
-    access.begin_request(*REQUEST, "body")
+def test_a_request_abandoned_for_a_minute_is_taken_over_once_with_its_id(access: SqlAccess, store: SqlStore) -> None:
+    first = reserved(access)
     age(store, 55)
     with pytest.raises(IdempotencyInProgress):
-        access.begin_request(*REQUEST, "body")
+        begin(access, "body")
     age(store, 61)
     with pytest.raises(IdempotencyMismatch):
-        access.begin_request(*REQUEST, "other")
-    assert access.begin_request(*REQUEST, "body") is None
+        begin(access, "other")
+    assert reserved(access) == Reservation(first.made, again=True)
     with pytest.raises(IdempotencyInProgress):
-        access.begin_request(*REQUEST, "body")
+        begin(access, "body")
+
+
+def test_a_reservation_without_an_id_gets_one(access: SqlAccess, store: SqlStore) -> None:
+    """A version before ids were reserved may have written it."""
+    reserved(access)
+    forget_reserved_ids(store)
+    age(store, 61)
+    mended = reserved(access)
+    assert mended.again and mended.made
+    age(store, 61)
+    assert reserved(access) == mended
 
 
 def test_an_old_reply_is_kept_until_it_is_purged(access: SqlAccess, store: SqlStore) -> None:
-    access.begin_request(*REQUEST, "body")
+    begin(access, "body")
     access.finish_request(*REQUEST, REPLY)
     age(store, timedelta(hours=23).total_seconds())
     assert access.purge_requests() == 0
-    assert access.begin_request(*REQUEST, "body") == REPLY
+    assert begin(access, "body") == REPLY
     age(store, timedelta(hours=25).total_seconds())
     assert access.purge_requests() == 1
-    assert access.begin_request(*REQUEST, "other") is None
+    assert isinstance(begin(access, "other"), Reservation)
     assert access.purge_requests() == 0

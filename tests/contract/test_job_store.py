@@ -306,6 +306,33 @@ def test_an_uploaded_video_never_expires(store: SqlStore) -> None:
     assert store.job(job.id).status is Status.QUEUED
 
 
+def test_a_job_that_is_added_twice_is_one(store: SqlStore) -> None:
+    video = make_video(store)
+    wanted = new_job(video.id)
+    first = store.add_job(wanted, opening(n=2))
+    newer = make_job(store, video_id=video.id)
+    again = at_once(*[lambda: store.add_job(wanted, opening(n=2))] * 3)
+    assert [job.id for job in again] == [first.id] * 3
+    assert len(store.jobs("acme", video_id=video.id).items) == 2
+    assert len(store.steps(first.id)) == 2
+    assert [event.seq for event in store.events_after({first.id: 0}, 100)] == [1, 2]
+    assert store.video(video.id).processing_job_id == newer.id, "the newest job stays the driver"
+    while claims := store.claim("w1", limit=16, lease_s=60):
+        for claim in claims:
+            store.close(claim, done())
+    ended = store.apply(first.id, Event.FINISH, run=1)
+    assert store.add_job(wanted, opening(n=2)) == ended, "it stays as it is, ended too"
+    assert finish_open_steps(store) == 0
+
+
+def test_a_video_that_is_added_twice_is_one(store: SqlStore) -> None:
+    video = new_video()
+    made, job = store.add_video(video, new_job(video.id))
+    for found, its_job in at_once(*[lambda: store.add_video(video, new_job(video.id))] * 3):
+        assert (found, its_job) == (made, job)
+    assert len(store.jobs("acme", video_id=video.id).items) == 1
+
+
 def test_a_job_needs_an_uploaded_video(store: SqlStore) -> None:
     video = make_video(store, upload=False)
     with pytest.raises(UploadNeeded):

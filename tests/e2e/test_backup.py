@@ -7,12 +7,15 @@ import json
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+import servers
+from lax_gateway import LaxGateway
 from making import execute
 from media_sources import make_source
 from reelmill.backup import backup, restore
@@ -20,6 +23,8 @@ from reelmill.errors import BackupUnusable, RequestInvalid
 from reelmill.settings import read_settings
 from reelmill.stores.sql import open_store
 from running import REELMILL, Server
+from small_disk import small_disk
+from working import until
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +176,77 @@ def test_the_database_alone_is_a_backup_too(tmp_path: Path, film: Path) -> None:
     restore(read_settings(data=tmp_path / "new"), tmp_path / "copy")
     with Server(tmp_path / "new") as server:
         assert server.job(ids[0])["status"] == "completed"
+
+
+def spooled(server: Server, film: Path, away: Callable[[], None]) -> str:
+    """Run a job whose storage goes away before its files come; return it, when all of them wait in the spool."""
+    video = server.upload(film)["video_id"]
+    away()
+    body = {"video_id": video, "pipeline": "slow_writer", "params": {"steps": 2, "seconds": 0}}
+    job_id = str(server.call("POST", "/jobs", json=body)["job_id"])
+    until(lambda: server.call("GET", f"/jobs/{job_id}/status")["stage"] == "storing", "its files wait in the spool")
+    return job_id
+
+
+@pytest.mark.req("D-06", "E-05")
+def test_files_that_wait_in_the_spool_are_in_the_backup(tmp_path: Path, film: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        storage_url, few = f"file://{disk.root / 'objects'}", {"backoff_s": 0.05, "sweep_s": 600}
+        with Server(tmp_path / "first", storage_url=storage_url, disk_reserve_mb=0, workers=1, **few) as server:
+            job_id = spooled(server, film, lambda: disk.fill(leave_bytes=0))
+            told = json.loads(server.run("backup", str(tmp_path / "copy"), "--json"))
+            assert (told["missing"], told["damaged"], told["objects"]) == ([], [], 1 + 3)
+            server.kill()
+        restore(read_settings(data=tmp_path / "second"), tmp_path / "copy")
+    with Server(tmp_path / "second", sweep_s=0.3) as again:
+        assert again.wait(job_id)["status"] == "completed", "all its files are stored: it only has to be told"
+        assert verified(again, job_id) == 3
+        assert {one["place"] for one in again.call("GET", f"/jobs/{job_id}/artifacts")["items"]} == {"stored"}
+        assert [step["attempt"] for step in again.job(job_id)["steps"]] == [1, 1, 1], "nothing is made anew"
+
+
+@pytest.mark.req("D-06", "E-05")
+def test_a_backup_without_objects_has_those_that_no_bucket_has(
+    tmp_path: Path, film: Path, seaweed: servers.Seaweed, bucket: str
+) -> None:
+    with LaxGateway(seaweed) as gateway:
+        storage_url, few = f"s3://{bucket}?endpoint={gateway.url}", {"backoff_s": 0.05, "workers": 1}
+
+        def away() -> None:
+            gateway.refuses = lambda told: told.startswith("PUT ")
+
+        with Server(tmp_path / "first", storage_url=storage_url, sweep_s=600, **few) as server:
+            job_id = spooled(server, film, away)
+            told = json.loads(server.run("backup", str(tmp_path / "copy.tar"), "--no-objects", "--json"))
+            assert (told["missing"], told["objects"]) == ([], None) and told["bytes"] == 3 * 4096
+            server.kill()
+            shutil.rmtree(tmp_path / "first")
+        gateway.refuses = lambda _: False
+        restore(read_settings(data=tmp_path / "second"), tmp_path / "copy.tar")
+        with Server(tmp_path / "second", storage_url=storage_url, sweep_s=0.3, **few) as again:
+            assert again.wait(job_id)["status"] == "completed"
+            assert verified(again, job_id) == 3
+            assert [step["attempt"] for step in again.job(job_id)["steps"]] == [1, 1, 1], "nothing is made anew"
+
+
+def test_a_spooled_file_that_is_damaged_in_a_backup_is_refused(
+    tmp_path: Path, film: Path, seaweed: servers.Seaweed, bucket: str
+) -> None:
+    with LaxGateway(seaweed) as gateway:
+        storage_url = f"s3://{bucket}?endpoint={gateway.url}"
+
+        def away() -> None:
+            gateway.refuses = lambda told: told.startswith("PUT ")
+
+        with Server(tmp_path / "first", storage_url=storage_url, sweep_s=600, backoff_s=0.05, workers=1) as server:
+            spooled(server, film, away)
+            backup(
+                read_settings(data=tmp_path / "first", storage_url=storage_url), tmp_path / "copy", with_objects=False
+            )
+    harmed = next((tmp_path / "copy/objects").rglob("*-r1a1.bin"))
+    harmed.unlink()
+    harmed.write_bytes(bytes(4096))
+    target = read_settings(data=tmp_path / "second")
+    with pytest.raises(BackupUnusable):
+        restore(target, tmp_path / "copy")
+    assert not target.data.exists()

@@ -388,12 +388,6 @@ def test_a_public_url_cant_be_tried_without_a_server(patient: Patient) -> None:
     assert report["ok"] and levels(report)["parts"] == "ok", "signed URLs were tried on a port lent for it"
 
 
-def test_the_key_of_a_text_model_isnt_taken_for_more_than_it_is(patient: Patient) -> None:
-    assert patient.line("text_model")["detail"] == "local rules"
-    patient.env["GEMINI_API_KEY"] = "set"
-    assert "nothing asks Gemini yet" in patient.line("text_model")["detail"]
-
-
 @pytest.mark.req("A-01")
 def test_a_broker_that_is_away(patient: Patient, postgres_url: str) -> None:
     port = free_port()

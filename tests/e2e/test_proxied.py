@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -67,6 +68,12 @@ def test_a_film_goes_in_and_clips_come_out_through_the_proxy(outside: Outside, f
         assert hashlib.sha256(content).hexdigest() == one["sha256"]
         redirect = http.get(f"{url}/api/v1/jobs/{begun['job_id']}/download", params={"artifact": one["id"]})
         assert redirect.headers["location"].startswith(f"{url}/objects/")
+    share = http.post(f"{url}/api/v1/jobs/{begun['job_id']}/share", json={}).json()
+    assert share["url"].startswith(f"{url}/share/")
+    page = http.get(share["url"])
+    assert page.status_code == 200
+    for source in re.findall(r'(?:src|poster)="([^"]*)"', page.text):
+        assert http.get(str(httpx2.URL(share["url"]).join(source)), follow_redirects=True).status_code == 200, source
     part = http.get(content_url := one["url"], headers={"Range": "bytes=0-9"})
     assert (part.status_code, part.content) == (206, content[:10])
     assert http.head(content_url).status_code == 200

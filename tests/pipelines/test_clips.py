@@ -84,7 +84,7 @@ def luma(path: Path, number: int, size: tuple[int, int] | None = None) -> np.nda
     with av.open(str(path)) as container:
         for n, frame in enumerate(container.decode(video=0)):
             if n == number:
-                picture = frame.to_ndarray(format="gray").astype(np.float64)
+                picture = frame.to_ndarray(format="gray", threads=1).astype(np.float64)
                 return picture if size is None else picture[: size[1], : size[0]]
     raise AssertionError(f"{path} has no frame {number}")
 

@@ -51,7 +51,7 @@ def made(app: App, video_id: str, **params: Any) -> tuple[Job, list[Artifact]]:
 
 def frames(path: Path) -> list[np.ndarray[Any, Any]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray").astype(float) for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format="gray", threads=1).astype(float) for frame in container.decode(video=0)]
 
 
 def where(app: App, clip: Artifact) -> Path:

@@ -77,7 +77,7 @@ class Shown:
 
     def colors(self, number: int) -> Picture:
         """Return a frame's colours as a player shows them, coarse: 6 × 6 × RGB."""
-        full = self.video[number].to_ndarray(format="rgb24").astype(float)
+        full = self.video[number].to_ndarray(format="rgb24", threads=1).astype(float)
         for axis in (0, 1):
             edges = [full.shape[axis] * n // 6 for n in range(6)]
             sizes = np.diff([*edges, full.shape[axis]])
@@ -89,7 +89,9 @@ def shown(path: Path, lines: slice, turned: int = 0) -> Shown:
     """Decode all that a file shows. lines: those that bear the number; turned: degrees clockwise that a player adds."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-    luma = np.rot90(np.stack([frame.to_ndarray(format="gray") for frame in frames]), -turned // 90, axes=(1, 2))
+    luma = np.rot90(
+        np.stack([frame.to_ndarray(format="gray", threads=1) for frame in frames]), -turned // 90, axes=(1, 2)
+    )
     return Shown(luma, [frame.pts * frame.time_base for frame in frames], numbers_of(luma[:, lines]), frames, turned)
 
 
@@ -143,7 +145,7 @@ def expected_picture(kind: Kind, original: Picture, size: tuple[int, int]) -> Pi
     if kind.facts.get("sample_aspect", 1) == 1:
         return original[: size[1], : size[0]]
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(original), format="gray")
-    return frame.reformat(size[0], size[1], interpolation="BICUBIC").to_ndarray()
+    return frame.reformat(size[0], size[1], interpolation="BICUBIC", threads=1).to_ndarray()
 
 
 def psnr(one: Picture, other: Picture) -> float:
@@ -290,7 +292,7 @@ def test_hdr_is_mapped_to_sdr(zoo: Zoo, tmp_path: Path, name: str) -> None:
         assert (coded.color_primaries, coded.color_trc, coded.colorspace, coded.color_range) == (1, 1, 1, 1)
         assert frame.format.name == "yuv420p"
         assert not {data.type.name for data in frame.side_data} & LIGHT_OF_THE_MASTER
-        got = frame.to_ndarray(format="rgb24").astype(float)
+        got = frame.to_ndarray(format="rgb24", threads=1).astype(float)
     wanted = picture(20, *kind.size).astype(float)
     likeness = np.corrcoef(got.ravel(), wanted.ravel())[0, 1]
     assert likeness > 0.97

@@ -16,8 +16,10 @@ from media_sources import make_source
 from reelmill.doctor import database, machine
 from reelmill.doctor.findings import Check, Examiner, Level, failed, ok
 from reelmill.errors import DiskLow
-from reelmill.media import ClipPlan, ClipSettings, clip_arguments, find_ffmpeg, probe, tools
+from reelmill.media import ClipPlan, ClipSettings, ProxySettings, clip_arguments, find_ffmpeg, grid, probe, tools
 from reelmill.media.graphs import Shape, overlay_graph, picture_graph, sound_graph
+from reelmill.media.proxy import proxy_arguments
+from reelmill.media.sound import loudnorm
 from reelmill.media.text import Picture
 from reelmill.stores.sql import SqlStore
 
@@ -192,6 +194,12 @@ def test_the_filters_asked_for_are_those_of_the_graphs(tmp_path: Path) -> None:
         arguments = clip_arguments("film.mp4", track, ClipPlan(0, 5, None, ClipSettings()), tmp_path / "o.mp4")
         graphs.append(arguments[arguments.index("-filter_complex") + 1])
     graphs.append(sound_graph(source.audio_tracks[0], None, Fraction(0), Fraction(1), "stereo"))
+    small = ProxySettings(ClipSettings())
+    even = grid(source, Fraction(10))
+    assert even is not None
+    whole = proxy_arguments("film.mp4", source, small, even, tmp_path / "o.mp4", references=True)
+    graphs.append(whole[whole.index("-filter_complex") + 1])
+    graphs.append(f"[sound]{loudnorm(-16)}[told]")
 
     assert set().union(*map(names_in, graphs)) == tools.FILTERS
 

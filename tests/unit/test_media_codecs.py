@@ -81,7 +81,7 @@ def encoded(made: tuple[Path, Source], out: Path, text: tuple[int, int] | None =
 
 def frames(path: Path, form: str = "gray") -> list[np.ndarray[Any, Any]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format=form).astype(float) for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format=form, threads=1).astype(float) for frame in container.decode(video=0)]
 
 
 def luma16(path: Path) -> np.ndarray[Any, Any]:

@@ -82,7 +82,7 @@ def encoded(
 
 def pictures(path: Path) -> list[np.ndarray[Any, Any]]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="gray").astype(np.int32) for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format="gray", threads=1).astype(np.int32) for frame in container.decode(video=0)]
 
 
 def samples(path: Path) -> tuple[np.ndarray[Any, Any], int]:
@@ -259,7 +259,7 @@ def test_the_text_has_the_colour_that_was_asked_for(studio: Studio, tmp_path: Pa
     picture = draw(layout("MM", style, *output_size(source)), tmp_path / "text.png")
     made = encoded(path, source, segments(source, 1)[0], tmp_path / "clip.mp4", picture)
     with av.open(str(made.path)) as container:
-        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24", threads=1)
     inside = frame[picture.y + 20 : picture.y + picture.height - 20, picture.x + 20 : picture.x + picture.width - 20]
     assert np.abs(inside.reshape(-1, 3).mean(axis=0) - (0xD0, 0x20, 0x40)).max() < 6
 

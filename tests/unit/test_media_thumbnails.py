@@ -26,7 +26,7 @@ def test_a_thumbnail_is_the_frame_that_is_shown_then(studio: Studio, tmp_path: P
     path = studio("ntsc.mp4")
     made = thumbnail(path, at_s, 320, tmp_path / "still.jpg", ffmpeg=FFMPEG, scratch=tmp_path)
     with av.open(str(path)) as container:
-        frames = [np.asarray(one.to_image().convert("L")).astype(int) for one in container.decode(video=0)]
+        frames = [np.asarray(one.to_image(threads=1).convert("L")).astype(int) for one in container.decode(video=0)]
     with Image.open(made) as image:
         assert image.format == "JPEG" and image.size == (320, 180)
         still = np.asarray(image.convert("L")).astype(int)

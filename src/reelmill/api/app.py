@@ -20,12 +20,15 @@ from reelmill.api import (
     aliases,
     audit,
     cors,
+    delivery,
     errors,
     events,
     health,
     jobs,
     metrics,
+    opened,
     proxied,
+    texts,
     uploads,
     videos,
     workers,
@@ -34,6 +37,8 @@ from reelmill.api.access import SECURITY_SCHEMES, SignIn
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
+from reelmill.api.passes import Signer
+from reelmill.api.thumbnails import Thumbnails
 from reelmill.objects.folder import FolderStore, Grant
 from reelmill.schemas import Problem
 from reelmill.wiring import App
@@ -54,6 +59,7 @@ TAGS = [
     {"name": "videos", "description": "What was uploaded."},
     {"name": "jobs", "description": "Run pipelines on videos and take the results."},
     {"name": "pipelines", "description": "What can be run."},
+    {"name": "texts", "description": "Variations of a text."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "admin", "description": "What operators do: workers, switches, many jobs at once, what failed, usage."},
@@ -85,16 +91,26 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.keyring = KeyRing(app.access)
     api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
+    api.state.signer = Signer(app.access.signing_secret)
+    api.state.thumbnails = Thumbnails(app.settings.data / "cache" / "pictures", app.settings.pictures_mb << 20)
     api.state.completing = CapacityLimiter(COMPLETING)
+    api.state.varying = CapacityLimiter(texts.VARYING)
     errors.install(api, app.observer)
     cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
     proxied.install(api, app.settings.public_url)  # but for this one: all others see our own paths
+    # First: a film is asked for in hundreds of parts, and each router before this one would look at each request.
+    if isinstance(app.objects, FolderStore):
+        api.include_router(object_routes(app.objects, accel=app.settings.accel))
+    if isinstance(app.files.spool, FolderStore):
+        api.include_router(object_routes(app.files.spool, elsewhere=lambda grant: _stored(app, grant)))
     for routes in (
         uploads.router,
         videos.router,
         jobs.router,
+        delivery.router,
         events.router,
         jobs.pipelines,
+        texts.router,
         access.router,
         admin.router,
         admin.usage_routes,
@@ -103,12 +119,10 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         health.router,
         metrics.router,
         aliases.router,
+        opened.pages,
+        opened.files,
     ):
         api.include_router(routes)
-    if isinstance(app.objects, FolderStore):
-        api.include_router(object_routes(app.objects))
-    if isinstance(app.files.spool, FolderStore):
-        api.include_router(object_routes(app.files.spool, elsewhere=lambda grant: _stored(app, grant)))
     if signin is not None:
         api.include_router(access.signin_routes)
     api.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)

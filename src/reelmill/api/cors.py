@@ -12,9 +12,23 @@ from starlette.types import Receive, Scope, Send
 
 PLACES = ("/api/", "/videos/")  #: everything below needs a key
 METHODS = ("GET", "POST", "PUT", "DELETE")
-SENT = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key", "X-Request-Id")
+SENT = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "If-Range",
+    "Last-Event-ID",
+    "Range",
+    "X-API-Key",
+    "X-Request-Id",
+)
 READ = (
+    "Accept-Ranges",
     "Content-Disposition",
+    "Content-Length",
+    "Content-Range",
+    "ETag",
     "Idempotent-Replayed",
     "RateLimit",
     "RateLimit-Policy",

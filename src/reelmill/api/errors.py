@@ -30,6 +30,7 @@ from reelmill.errors import (
     KeyMissing,
     MethodNotAllowed,
     NotFound,
+    RangeUnsatisfiable,
     RateLimited,
     ReelmillError,
     RequestInvalid,
@@ -49,6 +50,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 MOST_ERRORS = 50  #: faults named in one reply
 BY_CODE = {kind.code: kind for kind in catalogue()}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  #: a client may invent any number of others
+HIDDEN = re.compile(r"^(/(?:streams|share)/)[^/]+")  #: in a path: what opens it without a key
 QUIET = {"/healthz", "/metrics", "/readyz"}  #: asked every few seconds by machines
 
 
@@ -208,7 +210,7 @@ class Envelope:
                 line(  # never the query: it may hold a signature or a sign-in token
                     "request",
                     method=scope["method"],
-                    path=scope["path"],
+                    path=HIDDEN.sub(r"\1-", scope["path"]),
                     status=status,
                     seconds=round(seconds, 4),
                 )
@@ -232,6 +234,8 @@ def _headers(error: ReelmillError) -> dict[str, str]:
             return {"Retry-After": str(error.extra["retry_after_s"])}
         case IdempotencyInProgress():
             return {"Retry-After": "1"}
+        case RangeUnsatisfiable(extra={"size_bytes": size}):
+            return {"Content-Range": f"bytes */{size}"}
         case ReelmillError(status_code=HTTPStatus.SERVICE_UNAVAILABLE):
             return {"Retry-After": "2"}
     return {}

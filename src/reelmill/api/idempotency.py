@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 from fastapi import Request, Response
@@ -12,8 +15,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from reelmill.api.errors import as_error, fault, problem
-from reelmill.errors import ReelmillError
-from reelmill.jobs.ports import AccessStore, StoredReply
+from reelmill.errors import NotFound, ReelmillError
+from reelmill.jobs.ports import AccessStore, Reservation, StoredReply
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
 
@@ -22,6 +25,8 @@ REPLAYED = "Idempotent-Replayed"
 VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 LONGEST_PATH = 255
 REMEMBERED = "reelmill/remembered"  #: in the place of a content type: the body is what the handler remembered
+
+T = TypeVar("T")
 
 PARAMETER = {
     "name": HEADER,
@@ -53,10 +58,25 @@ def remember(request: Request, made: str) -> None:
     request.state.remember = made
 
 
-def remembered(request: Request) -> str | None:
-    """Return what this request made when it came first; None when it comes first now."""
-    made: str | None = getattr(request.state, "remembered", None)
-    return made
+def reserved(request: Request) -> str | None:
+    """Return the id for what this request makes, the same each time it comes; None without an Idempotency-Key."""
+    reservation: Reservation | None = getattr(request.state, "reservation", None)
+    return reservation.made if reservation is not None else None
+
+
+def made_before(request: Request, look: Callable[[str], T]) -> T | None:
+    """Return what this request made when it came before, None when it has yet to make it.
+
+    look: returns what has an id. Raises NotFound: it was made, answered and removed.
+    """
+    remembered: str | None = getattr(request.state, "remembered", None)
+    if remembered is not None:
+        return look(remembered)
+    reservation: Reservation | None = getattr(request.state, "reservation", None)
+    if reservation is not None and reservation.again:
+        with suppress(NotFound):  # it ended before it had made anything
+            return look(reservation.made)
+    return None
 
 
 async def once(
@@ -74,14 +94,15 @@ async def once(
     """
     path = _path(request)
     digest = hashlib.sha256(request.url.query.encode() + b"\0" + body).hexdigest()
-    stored = await run_in_threadpool(access.begin_request, tenant, path, key, digest)
-    if stored is not None and stored.content_type == REMEMBERED:
-        request.state.remembered = stored.body
+    known = await run_in_threadpool(access.begin_request, tenant, path, key, digest, str(uuid.uuid4()))
+    if isinstance(known, StoredReply):
+        if known.content_type != REMEMBERED:
+            return Response(known.body, known.status_code, media_type=known.content_type, headers={REPLAYED: "true"})
+        request.state.remembered = known.body
         response = await _answered(request, answer)
         response.headers[REPLAYED] = "true"
         return response
-    if stored is not None:
-        return Response(stored.body, stored.status_code, media_type=stored.content_type, headers={REPLAYED: "true"})
+    request.state.reservation = known
     try:
         response = await _answered(request, answer)
     except Exception:  # whatever it was, the same request may do better next time

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
 
 from reelmill.api import idempotency
 from reelmill.api.access import Guarded, JobId, Platform, Who, known_form, needs
@@ -18,7 +15,6 @@ from reelmill.errors import (
     CursorInvalid,
     JobsQuotaReached,
     NotFound,
-    NotReady,
     ParamsInvalid,
     PipelineOff,
     PipelineUnknown,
@@ -29,7 +25,6 @@ from reelmill.errors import (
     TransitionRefused,
     UploadNeeded,
 )
-from reelmill.jobs.files import Files
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Artifact, Attempt, Job, Stage, Step
 from reelmill.jobs.service import has_results
@@ -56,7 +51,6 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Guarded)
 pipelines = APIRouter(prefix="/api/v1/pipelines", tags=["pipelines"], route_class=Guarded)
 
 NOT_LET_IN = (PipelineOff, JobsQuotaReached)
-ZIP64_FROM = 1 << 31  #: bytes; a member of this size gets 64-bit sizes
 
 
 @pipelines.get("")
@@ -94,6 +88,7 @@ def list_pipelines(app: Platform) -> PipelineList:
     *NOT_LET_IN,
 )
 def create_job(
+    request: Request,
     response: Response,
     app: Platform,
     who: Who,
@@ -116,8 +111,19 @@ def create_job(
             steps=plan["steps"],
             plan={name: value for name, value in plan.items() if name != "steps"},
         )
-    job = app.service.create_job(who, video_id, wanted.pipeline, wanted.params, priority=wanted.priority)
-    return status_of(app, job)
+    job = idempotency.made_before(request, lambda job_id: app.store.job(job_id, who.tenant))
+    if job is None:
+        job = app.service.create_job(
+            who,
+            video_id,
+            wanted.pipeline,
+            wanted.params,
+            priority=wanted.priority,
+            job_id=idempotency.reserved(request),
+        )
+    status = status_of(app, job)
+    idempotency.keep(request, status.model_copy(update={"download_urls": []}))  # signed URLs are never stored
+    return status
 
 
 @router.get("")
@@ -181,44 +187,6 @@ def list_artifacts(app: Platform, who: Who, job_id: JobId) -> ArtifactList:
         items=[
             _artifact(artifact, app.files.url(artifact) if done else None) for artifact in app.store.artifacts(job_id)
         ]
-    )
-
-
-@router.get(
-    "/{job_id}/download",
-    response_class=Response,
-    responses={
-        200: {"description": "Several results, as one ZIP archive.", "content": {"application/zip": {}}},
-        307: {"description": "One result: its signed URL is in Location."},
-    },
-)
-@needs("jobs:read", NotFound, NotReady, ResultsGone)
-def download(
-    app: Platform,
-    who: Who,
-    job_id: JobId,
-    artifact: Annotated[str | None, Query(max_length=255, description="One artifact's name or id.")] = None,
-) -> Response:
-    """Take the results: a redirect to the file if there is one, a ZIP archive if there are more."""
-    job, made = app.service.results(who, job_id)
-    if artifact is not None:
-        chosen = [one for one in made if artifact in (one.id, one.name)][:1]
-        if not chosen:
-            raise NotFound(f"The job has no artifact {artifact!r}; it has: {', '.join(one.name for one in made)}.")
-    else:
-        chosen = [one for one in made if one.primary]
-        if not chosen:
-            raise NotFound("The job made no results to download.")
-    if len(chosen) == 1:
-        url = app.files.url(chosen[0], attachment=True)
-        if url is None:
-            raise NotReady(f"{chosen[0].name} is kept on another machine until storage answers.")
-        return RedirectResponse(url, status_code=307)
-    name = f"{job.pipeline}-{job.id[:8]}.zip"
-    return StreamingResponse(
-        zipped(app.files, chosen),
-        media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
@@ -331,45 +299,3 @@ def _attempt(attempt: Attempt) -> AttemptReply:
 def _artifact(artifact: Artifact, url: str | None) -> ArtifactReply:
     same = "id job_id stage index kind name key sha256 content_type meta primary place retries created_at stored_at"
     return ArtifactReply(**{name: getattr(artifact, name) for name in same.split()}, size=artifact.size_bytes, url=url)
-
-
-# ── several results as one stream ─────────────────────────────────────────────────────────────
-
-
-class _Outlet(io.RawIOBase):
-    """What zipfile writes to: can't be sought in, and is emptied after each block."""
-
-    def __init__(self) -> None:
-        self._blocks: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, block: Any, /) -> int:
-        self._blocks.append(bytes(block))
-        return len(self._blocks[-1])
-
-    def take(self) -> bytes:
-        taken = b"".join(self._blocks)
-        self._blocks.clear()
-        return taken
-
-
-def zipped(files: Files, artifacts: Sequence[Artifact]) -> Iterator[bytes]:
-    """Yield a ZIP archive of these files, a block at a time; stored, for videos don't shrink."""
-    outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
-        for artifact in artifacts:
-            member = zipfile.ZipInfo(_member_name(artifact.name), artifact.created_at.timetuple()[:6])
-            member.external_attr = 0o644 << 16
-            with archive.open(member, "w", force_zip64=artifact.size_bytes >= ZIP64_FROM) as file:
-                for block in files.open(artifact.key):
-                    file.write(block)
-                    yield outlet.take()
-            yield outlet.take()
-    yield outlet.take()
-
-
-def _member_name(name: str) -> str:
-    """Return a name that no unpacking tool takes out of its folder; pipelines may be anybody's."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")) or "file"

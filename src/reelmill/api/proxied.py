@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-OUR_OWN = {"api", "videos", "objects", "spool"}  #: a path that begins so is ours, not the proxy's
+OUR_OWN = {"api", "videos", "objects", "spool", "streams", "share"}  #: a path that begins so is ours, not the proxy's
 
 
 def install(api: FastAPI, public_url: str | None) -> None:

@@ -81,9 +81,8 @@ router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], route_class=Guard
 @needs("upload", *INITIATING)
 def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateRequest) -> InitiateReply:
     """Announce a file and get the signed request that sends it; with `pipeline`, its job is made too and waits."""
-    if (video_id := idempotency.remembered(request)) is not None:
-        begun = app.service.upload(who, video_id)
-    else:
+    begun = idempotency.made_before(request, lambda video_id: app.service.upload(who, video_id))
+    if begun is None:
         begun = app.service.initiate(
             who,
             filename=wanted.filename,
@@ -95,8 +94,9 @@ def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateR
             params=wanted.params,
             multipart=wanted.multipart,
             part_size=wanted.part_size,
+            video_id=idempotency.reserved(request),
         )
-        idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
+    idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
     video = begun.video
     if video.upload_status not in OPEN_UPLOADS:
         raise TransitionRefused(f"The upload {video.id} of this Idempotency-Key wants no bytes any more.")

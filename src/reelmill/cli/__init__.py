@@ -25,6 +25,7 @@ from reelmill.cli import (
     pipelines,
     serve,
     tenants,
+    texts,
     upload,
     worker,
 )
@@ -55,6 +56,7 @@ app.command()(backup.restore)
 app.command("import-jobs")(imports.import_jobs)
 app.add_typer(admin.app, name="admin")
 app.add_typer(admin.videos, name="videos")
+app.add_typer(texts.app, name="texts")
 app.add_typer(tenants.app, name="tenants")
 app.command("dead-letters")(admin.dead_letters)
 app.command()(pipelines.pipelines)

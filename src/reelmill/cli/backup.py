@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def backup(
     target: Annotated[Path, typer.Argument(help="A new folder, or a new file whose name ends in .tar.")],
-    no_objects: Annotated[bool, typer.Option("--no-objects", help="Only the database and the secrets.")] = False,
+    no_objects: Annotated[
+        bool, typer.Option("--no-objects", help="Only the database, the secrets, and files that no bucket has yet.")
+    ] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +61,8 @@ def _tell(manifest: Manifest, what: str, as_json: bool) -> None:
         print_json(asdict(manifest))
         return
     if manifest.objects is None:
-        print(f"{what}: the database as of {manifest.made_at}, without files.")
+        waiting = f"{size_text(manifest.bytes)} that wait to be stored" if manifest.bytes else "without files"
+        print(f"{what}: the database as of {manifest.made_at}, {waiting}.")
     else:
         files = f"{counted(manifest.objects, 'file')} ({size_text(manifest.bytes)})"
         print(f"{what}: the database as of {manifest.made_at}, {files}.")

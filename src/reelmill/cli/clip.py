@@ -53,6 +53,9 @@ def clip(
     text: Annotated[
         str | None, typer.Option(help="Text on every clip; {index}, {total}, {start}, {name} are filled in.")
     ] = None,
+    vary: Annotated[
+        bool, typer.Option("--vary", help="Vary the text, each clip its own: {Hello|Welcome} gives alternatives.")
+    ] = False,
     texts: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, readable=True, help="A text for each clip: a file, one a line."),
@@ -93,7 +96,8 @@ def clip(
     """
     cutting = {"duration_s": every, "tail": tail, "seed": seed, **read_cutting(random, cut)}
     look = {
-        "text": text, "position": position, "size_pct": size, "color": color, "from_s": text_from,
+        "text": text, "strategy": "base_vary" if vary else None,
+        "position": position, "size_pct": size, "color": color, "from_s": text_from,
         "until_s": text_until, **read_texts(texts),
         "outline_color": outline, "box_color": box,
     }  # fmt: skip

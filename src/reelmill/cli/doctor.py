@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 import threading
@@ -80,6 +79,7 @@ def examine(settings: Settings, lines: Sequence[str] = ()) -> list[Finding]:
             ("postgres", settings.database.startswith("postgresql")),
             ("s3", settings.storage.startswith("s3:")),
             ("celery", settings.broker_url is not None),
+            ("gemini", (settings.text_model or "").startswith("gemini/")),
         )
         if needed
     ]
@@ -88,7 +88,7 @@ def examine(settings: Settings, lines: Sequence[str] = ()) -> list[Finding]:
         return first
     from reelmill.doctor.installation import Installation
 
-    with Installation(settings, lend=lend, model_key="GEMINI_API_KEY" in os.environ) as installation:
+    with Installation(settings, lend=lend) as installation:
         return [*first, *Examiner(picked(installation.checks(), set(lines) - {"packages"})).examine()]
 
 

@@ -22,6 +22,11 @@ from reelmill.errors import (
     ServerUnreachable,
     StorageProblem,
     StorageUnavailable,
+    TextModelBusy,
+    TextModelDenied,
+    TextModelTimedOut,
+    TextModelUnreachable,
+    TextProblem,
     ToolMissing,
     UploadProblem,
     WorkProblem,
@@ -52,11 +57,13 @@ def code_of(error: ReelmillError) -> Code:
     match error:
         case ServerUnreachable() | DatabaseUnavailable() | StorageUnavailable():
             return Code.UNREACHABLE
-        case KeyMissing() | KeyInvalid() | ScopeMissing() | OriginRefused():
+        case TextModelUnreachable() | TextModelTimedOut() | TextModelBusy():
+            return Code.UNREACHABLE
+        case KeyMissing() | KeyInvalid() | ScopeMissing() | OriginRefused() | TextModelDenied():
             return Code.DENIED
         case InternalError() | ToolMissing():
             return Code.INTERNAL
-        case UploadProblem() | MediaProblem() | StorageProblem() | WorkProblem():
+        case UploadProblem() | MediaProblem() | StorageProblem() | WorkProblem() | TextProblem():
             return Code.FAILED
         case _:
             return Code.USAGE

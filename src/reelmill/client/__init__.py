@@ -47,6 +47,7 @@ from reelmill.schemas import (
     Upload,
     UploadReply,
     UsageReply,
+    VariationsReply,
     VideoReply,
     WorkerList,
     WorkerReply,
@@ -181,6 +182,16 @@ class Client:
     def restore_video(self, video_id: str) -> VideoReply:
         """Bring a deleted video back. Raises NotFound when it is too late."""
         return self._wire.call(VideoReply, "POST", f"/videos/{video_id}/restore")
+
+    # ── texts ─────────────────────────────────────────────────────────────────────────────────
+
+    def vary_texts(self, text: str, n: int, **rules: Any) -> VariationsReply:
+        """Return exactly n variations of a text, each with what made it. rules: fields of VariationsRequest.
+
+        Raises VariationsUnavailable, and what the server's model raises (TextProblem) when local rules may not help.
+        """
+        body = {"text": text, "n": n, **rules}
+        return self._wire.call(VariationsReply, "POST", "/texts/variations", json=body, timeout=LONG_S)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

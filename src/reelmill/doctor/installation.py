@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from reelmill import wiring
-from reelmill.doctor import broker, database, machine, storage
+from reelmill.doctor import broker, database, machine, storage, text_model
 from reelmill.doctor.browser import Browser
 from reelmill.doctor.findings import Check, Finding, failed, ok, warned
 from reelmill.errors import PublicUrlBroken, StorageDenied, StorageUnavailable
@@ -29,11 +29,10 @@ Lend = Callable[[FolderStore], AbstractContextManager[str]]
 class Installation:
     """What is examined. Use it as a context manager, or `close` it."""
 
-    def __init__(self, settings: Settings, *, lend: Lend, model_key: bool = False) -> None:
-        """lend: for when no server is running. model_key: whether GEMINI_API_KEY is set."""
+    def __init__(self, settings: Settings, *, lend: Lend) -> None:
+        """lend: for when no server is running."""
         self._settings = settings
         self._lend = lend
-        self._model_key = model_key
         self._base_url = ""
         self._open = ExitStack()
 
@@ -124,7 +123,12 @@ class Installation:
             ),
             Check(name="spool", title="spool", look=self._spool, needs=("data", "schema")),
             Check(name="broker", title="broker", look=lambda: broker.answers(s), limit_s=30),
-            Check(name="text_model", title="text model", look=self._text_model),
+            Check(
+                name="text_model",
+                title="text model",
+                look=lambda: text_model.answers(s),
+                limit_s=s.text_model_timeout_s + 15,
+            ),
         ]
 
     def _database(self) -> Finding:
@@ -179,11 +183,6 @@ class Installation:
             )
             return warned(StorageUnavailable(told), fix="reelmill doctor storage", waiting=len(waiting))
         return ok("empty; takes finished files while storage is away", waiting=0)
-
-    def _text_model(self) -> Finding:
-        if self._model_key:
-            return ok("local rules; GEMINI_API_KEY is set, but nothing asks Gemini yet")
-        return ok("local rules")
 
 
 def _origin(url: str) -> str:

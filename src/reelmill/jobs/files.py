@@ -117,12 +117,12 @@ class Files:
         self.has_worked = True
         return located
 
-    def open(self, key: str) -> Iterator[bytes]:
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Yield a file's bytes in blocks. Raises ObjectMissing, StorageUnavailable."""
-        return (self._spooled(key) or self.objects).open(key)
+        return (self._spooled(key) or self.objects).open(key, start, length)
 
-    def url(self, artifact: Artifact | Output, *, attachment: bool = False) -> str | None:
-        """Return a signed GET URL; None for a file in a spool that this process doesn't see."""
+    def url(self, artifact: Artifact | Output, *, attachment: bool = False, life_s: int | None = None) -> str | None:
+        """Return a signed GET URL; None for a file in a spool that this process doesn't see. life_s: seconds."""
         store: ObjectStore = self.objects
         if artifact.place == "spool":
             if self.spool is None or self.spool.id != artifact.spool:
@@ -131,10 +131,14 @@ class Files:
         return store.generate_presigned_download_url(
             store.bucket,
             artifact.key,
-            self.get_ttl_s,
+            self.get_ttl_s if life_s is None else life_s,
             filename=artifact.name if attachment else None,
             content_type=artifact.content_type,
         )
+
+    def is_near(self, artifact: Artifact) -> bool:
+        """Tell whether this process can read a file: it is stored, or in a spool that it sees."""
+        return artifact.place == "stored" or (self.spool is not None and self.spool.id == artifact.spool)
 
     def _spooled(self, key: str) -> Spool | None:
         if self.spool is None:

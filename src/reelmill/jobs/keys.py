@@ -28,17 +28,33 @@ def output_prefix(job: Job) -> str:
     return f"{job.tenant}/outputs/{job.id}/"
 
 
-def output_key(claim: Claim, name: str) -> str:
+def beside_prefix(job: Job, source: str) -> str:
+    """Return the prefix of what takes a source's place: `…/original/7/door.mp4` → `…/proxy/7/door/{job}/`."""
+    path = PurePosixPath(source.removeprefix(f"{job.tenant}/original/"))
+    return f"{job.tenant}/proxy/{path.with_suffix('')}/{job.id}/"
+
+
+def output_prefixes(job: Job, source: str) -> tuple[str, str]:
+    """Return all prefixes under which files of a job may lie. source: the key of its video's source."""
+    return output_prefix(job), beside_prefix(job, source)
+
+
+def output_key(claim: Claim, name: str, *, beside_source: bool = False) -> str:
     """Return the key of an output of this very attempt: a stale worker can't overwrite a newer one's."""
     path = PurePosixPath(name)
     step = claim.step
-    return f"{output_prefix(claim.job)}{step.stage}/{step.index}/{path.stem}-r{claim.run}a{claim.attempt}{path.suffix}"
+    fenced = f"{path.stem}-r{claim.run}a{claim.attempt}{path.suffix}"
+    if beside_source:
+        return beside_prefix(claim.job, claim.video.key) + fenced
+    return f"{output_prefix(claim.job)}{step.stage}/{step.index}/{fenced}"
 
 
 def job_of(key: str) -> str | None:
     """Return the id of the job that an output key belongs to; None for any other key."""
     parts = key.split("/")
-    return parts[2] if len(parts) > 3 and parts[1] == "outputs" else None
+    if len(parts) > 3 and parts[1] == "outputs":
+        return parts[2]
+    return parts[-2] if len(parts) > 4 and parts[1] == "proxy" else None
 
 
 def run_of(key: str) -> int:

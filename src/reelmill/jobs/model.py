@@ -429,6 +429,20 @@ class Usage:
     jobs_in_flight: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A job's results, open to whoever has the link, until it ends or is revoked."""
+
+    id: str
+    job_id: str
+    tenant: str
+    actor: str  #: who made it
+    embed: tuple[str, ...]  #: origins whose pages may show it in a frame; `*`: all
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+
+
 T = TypeVar("T")
 
 

@@ -34,6 +34,7 @@ from reelmill.jobs.model import (
     ObjectInfo,
     Output,
     Page,
+    Share,
     SignedRequest,
     Stage,
     Step,
@@ -47,6 +48,7 @@ from reelmill.jobs.model import (
     Video,
     Worker,
 )
+from reelmill.jobs.texts import TextAsk, TextReply, Variations, WantedTexts
 
 T = TypeVar("T")
 
@@ -177,12 +179,16 @@ class JobStore(Protocol):
 
     # videos and jobs
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
-        """Insert a video and its driver, a job in `awaiting_upload`. Raises TransitionRefused: its key has a video."""
+        """Insert a video and its driver, a job in `awaiting_upload`; a video of this id that is there stays as it is.
+
+        Returns the video and its driver. Raises TransitionRefused: its key has another video.
+        """
         ...
 
     def add_job(self, job: NewJob, opening: Opening) -> Job:
         """Insert a queued job with its first stage's ready steps; it becomes the video's driver (`processing`).
 
+        A job of this id that is there stays as it is, and is returned.
         Raises UploadNeeded when the video isn't uploaded, SourceGone when its source was removed, NotFound when it
         isn't the tenant's.
         """
@@ -284,8 +290,11 @@ class JobStore(Protocol):
         """Store the progress of a running step, 0–1. Raises StaleAttempt."""
         ...
 
-    def close(self, claim: Claim, outcome: Outcome) -> Job:
+    def close(self, claim: Claim, outcome: Outcome, *, finish: bool = False) -> Job:
         """End an attempt: the step, its job, video, artifacts and event in one guarded write; return the job.
+
+        finish: in the same write finish the job, if nothing of it is open or in a spool any more; for steps of its
+        last stage. A store may leave that to `apply`, and does when it can't be sure: see the job that is returned.
 
         FAIL of an optional step counts it as done and adds a warning; of any other step fails the job.
         RELEASE with a failure makes that the job's message. Artifacts in a spool are counted in `Job.spooled`.
@@ -515,9 +524,10 @@ class AccessStore(Protocol):
         """Return one page, newest first; of all tenants without `tenant`. Raises CursorInvalid."""
         ...
 
-    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
-        """Reserve an Idempotency-Key; return the reply when the same request was answered before.
+    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str, made: str) -> StoredReply | Reservation:
+        """Reserve an Idempotency-Key, and with it the id of what the request makes; or return the reply it got before.
 
+        made: a new UUID; the reservation's own when the request has come before and has no reply.
         Raises IdempotencyMismatch for another body, IdempotencyInProgress while the first is being worked on
         (a reservation older than 60 s counts as abandoned and is taken over).
         """
@@ -526,10 +536,36 @@ class AccessStore(Protocol):
     def finish_request(self, tenant: str, path: str, key: str, reply: StoredReply) -> None: ...
 
     def drop_request(self, tenant: str, path: str, key: str) -> None:
-        """Give the reservation back: the request failed in a way that may succeed when repeated."""
+        """Let the same request come again at once: it failed in a way that may succeed when repeated.
+
+        The reservation keeps its id, for what failed may be the reply alone.
+        """
         ...
 
     def purge_requests(self, older_than_s: float = 86400.0) -> int: ...
+
+    # what is handed out without a key
+    def signing_secret(self) -> bytes:
+        """Return 32 random bytes that all processes on this database share; made when it is first asked for."""
+        ...
+
+    def add_share(
+        self, share_id: str, job: Job, *, life_s: int, embed: Sequence[str] = (), by: Caller = OPERATOR
+    ) -> Share:
+        """Open a job's results for `life_s` seconds, by the database's clock."""
+        ...
+
+    def find_share(self, job_id: str, share_id: str) -> Share | None:
+        """Return a share, unless it has ended or was revoked."""
+        ...
+
+    def shares(self, job_id: str) -> list[Share]:
+        """Return all shares of a job, oldest first, those that have ended too."""
+        ...
+
+    def revoke_share(self, job_id: str, share_id: str, by: Caller = OPERATOR) -> Share:
+        """End a share now; one that was revoked keeps its moment. Raises NotFound."""
+        ...
 
 
 class Keeping(Protocol):
@@ -632,6 +668,14 @@ class FreshSecret:
     id: str
     prefix: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An idempotent request that is to be worked on."""
+
+    made: str  #: the id of what it makes, a UUID
+    again: bool  #: it was begun before and has no reply: what it makes may be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -861,6 +905,55 @@ class Dispatcher(Protocol):
         ...
 
 
+# ── TextModel ─────────────────────────────────────────────────────────────────────────────────
+
+
+class TextModel(Protocol):
+    """A model that writes. It gets no tools, and what it writes is checked by whoever asked."""
+
+    name: str  #: `gemini/…` or `openai/…`, as REELMILL_TEXT_MODEL names it
+
+    def write(self, ask: TextAsk) -> TextReply:
+        """Send one request; nothing is repeated here. Raises TextProblem, each kind by its name.
+
+        TextModelBusy may have `retry_after_s` in its `extra`.
+        """
+        ...
+
+    def check(self) -> str:
+        """Ask the server whether it takes our key and has the model, writing nothing; return a word on it.
+
+        Raises TextProblem.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ...
+
+
+class TextMaker(Protocol):
+    """Makes variations that keep a contract, by a model or by local rules."""
+
+    model_name: str | None  #: None: only local rules
+
+    def vary(
+        self,
+        tenant: str,
+        wanted: WantedTexts,
+        *,
+        fits: Callable[[str], str | None] = lambda _: None,
+        stop: threading.Event | None = None,
+    ) -> Variations:
+        """Return exactly one text for each slot.
+
+        fits: why a text, placeholders filled in, can't be used; None: it can.
+        Raises VariationsUnavailable, TextContractBroken, and with `fill` off or for a wrong key or model what the
+        model raises; SettingInvalid when only a model may make them and there is none; Stopped.
+        """
+        ...
+
+
 # ── Pipeline ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -896,8 +989,19 @@ class Work(Protocol):
         content_type: str,
         meta: Json | None = None,
         primary: bool = False,
+        beside_source: bool = False,
     ) -> NewArtifact:
-        """Store a checked file under a key that ends in `-r{run}a{attempt}`. Raises Stopped, StorageProblem."""
+        """Store a checked file under a key that ends in `-r{run}a{attempt}`. Raises Stopped, StorageProblem.
+
+        beside_source: its key follows the source's, with `/proxy/` for `/original/`.
+        """
+        ...
+
+    def keep(self, path: Path, name: str) -> str:
+        """Store a file for later steps of the same job; return its key, for the step's output under `kept`.
+
+        It is no artifact, and gone when the job is completed. Raises Stopped, StorageProblem.
+        """
         ...
 
 

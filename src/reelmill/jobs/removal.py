@@ -13,7 +13,7 @@ import structlog
 
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.files import Files
-from reelmill.jobs.keys import output_prefix
+from reelmill.jobs.keys import output_prefixes
 from reelmill.jobs.lifecycle import ENDED, Status
 from reelmill.jobs.model import Caller, Job, Video
 from reelmill.jobs.ports import UNOBSERVED, AccessStore, JobStore, Keeping, Observer, Rules
@@ -95,17 +95,18 @@ class Removal:
             self.drop_parts(video)
             self.files.objects.delete(video.key)
             for job in self.keeping.jobs_of(video.id):
-                self._remove_outputs(job)
+                self._remove_outputs(job, video.key)
             self.store.forget(video.tenant, video.id)
             log.info("video purged", video_id=video.id)
         return len(doomed)
 
-    def _remove_outputs(self, job: Job) -> None:
+    def _remove_outputs(self, job: Job, source: str) -> None:
         """Remove a job's files, in storage and in the spool of this machine; other spools drop what no job names."""
         for place in (self.files.spool, self.files.objects):
             if place is not None:
-                for key in list(place.keys(output_prefix(job))):
-                    place.delete(key)
+                for prefix in output_prefixes(job, source):
+                    for key in list(place.keys(prefix)):
+                        place.delete(key)
 
     def _expire_sources(self) -> int:
         expired = self.keeping.expire_sources(self.keep.sources_days * DAY_S, BATCH) if self.keep.sources_days else []

@@ -156,7 +156,6 @@ class Runner:
         self._hurried = threading.Event()
         self._ended = threading.Event()
         self._seen_at = time.monotonic()  # when the store last answered our heartbeat
-        self.slots = 0
         self.ended = 0  #: steps that this process has worked on
         self._look = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -307,6 +306,7 @@ class Runner:
         # Before the record: what fills the disk here may be what keeps the database from writing.
         shutil.rmtree(work.scratch, ignore_errors=True)
         job = None
+        work.closing = True
         if outcome is not None:
             try:
                 job = self._close(claim, outcome)
@@ -384,9 +384,10 @@ class Runner:
         However late it comes, the fence decides. Only a worker that shall end gives up: the lease brings the step back.
         """
         deadline = time.monotonic() + self.policy.lease_s
+        last_stage = claim.step.stage == claim.job.stages[-1].name
         while True:
             try:
-                return self.store.close(claim, replace(outcome, versions=self._versions))
+                return self.store.close(claim, replace(outcome, versions=self._versions), finish=last_stage)
             except StaleAttempt:
                 self.observer.count("stale_writes")
                 log.warning("write refused: the step belongs to a newer attempt or its job has moved on")
@@ -436,7 +437,7 @@ class Runner:
                 log.exception("lease check failed unexpectedly")
                 continue
             for held, work in works.items():
-                if held not in kept:
+                if held not in kept and not work.closing:
                     if not work.stop.is_set():
                         log.warning("step isn't ours any more", job_id=work.claim.job.id, step=held.step_id)
                     work.stop.set()
@@ -477,6 +478,7 @@ class StepWork:
         self.scratch = scratch
         self.stop = threading.Event()
         self.silent = False  #: stopped because the database was away too long: handed back when it answers
+        self.closing = False  #: done, and being recorded: that it isn't ours any more may be our own doing
         self._runner = runner
         self._commands: list[str] = []
         self._published: list[str] = []
@@ -535,12 +537,13 @@ class StepWork:
         content_type: str,
         meta: Json | None = None,
         primary: bool = False,
+        beside_source: bool = False,
     ) -> NewArtifact:
         self._check_held()
         made = NewArtifact(
             kind=kind,
             name=name,
-            key=output_key(self.claim, name),
+            key=output_key(self.claim, name, beside_source=beside_source),
             size_bytes=path.stat().st_size,
             sha256=sha256_of(path),
             content_type=content_type,
@@ -550,6 +553,13 @@ class StepWork:
         self._published.append(made.key)
         self._runner.observer.observe("artifact_bytes", made.size_bytes, pipeline=self.claim.job.pipeline, kind=kind)
         return self._runner.files.put(path, made, self.stop)
+
+    def keep(self, path: Path, name: str) -> str:
+        made = self.publish(path, kind="kept", name=name, content_type="application/octet-stream")
+        if made.place == "spool":  # later steps may run on machines that don't see it
+            self._runner.files.delete(made.key)
+            raise StorageUnavailable(f"{name} is for other machines, which storage alone reaches")
+        return made.key
 
     def discard(self) -> None:
         """Remove what was published for nothing; what can't be removed now is swept later.

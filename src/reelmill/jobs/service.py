@@ -129,12 +129,14 @@ class Service:
         params: Json | None = None,
         multipart: bool = False,
         part_size: int | None = None,
+        video_id: str | None = None,
     ) -> Initiated:
         """Make a video and, with `pipeline`, its job in `awaiting_upload`; sign the PUT for its bytes.
 
         filename: 1–255 characters that are no path; shown, never used. size_bytes: 1 … max_upload_bytes.
         sha256: hex; binds the PUT, and is compared at complete. multipart: send it by `sign_parts` instead, in parts
-        of `part_size` bytes. Raises RequestInvalid, ParamsInvalid, and what `Admission` refuses with.
+        of `part_size` bytes. video_id: a new UUID, for a request that may come again.
+        Raises RequestInvalid, ParamsInvalid, and what `Admission` refuses with.
         """
         if not NAME.fullmatch(filename) or filename in {".", ".."}:
             raise RequestInvalid(NAME_RULE, errors=[{"field": "filename", "message": NAME_RULE}])
@@ -146,7 +148,7 @@ class Service:
         if parts is None and size_bytes > self.objects.limits.put_bytes:
             told = f"multipart: more than {self.objects.limits.put_bytes} bytes must be sent in parts."
             raise RequestInvalid(told, errors=[{"field": "multipart", "message": "it must be true for this size"}])
-        video_id = str(uuid.uuid4())
+        video_id = video_id or str(uuid.uuid4())
         video = NewVideo(
             id=video_id,
             tenant=caller.tenant,
@@ -391,9 +393,19 @@ class Service:
         self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
         return preview
 
-    def create_job(self, caller: Caller, video_id: str, pipeline: str, params: Json, *, priority: int = 0) -> Job:
+    def create_job(
+        self,
+        caller: Caller,
+        video_id: str,
+        pipeline: str,
+        params: Json,
+        *,
+        priority: int = 0,
+        job_id: str | None = None,
+    ) -> Job:
         """Queue a job on an uploaded video.
 
+        job_id: a new UUID, for a request that may come again.
         Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded, SourceGone, PipelineOff, JobsQuotaReached.
         """
         video = self.store.video(video_id, caller.tenant)
@@ -402,7 +414,8 @@ class Service:
         self.planner.previewed(chosen, checked, video.source)
         opening = self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
         self.admission.job(caller.tenant, pipeline)
-        job = self.store.add_job(self._new_job(caller, video_id, chosen, checked, priority), opening)
+        new = self._new_job(caller, video_id, chosen, checked, priority, job_id)
+        job = self.store.add_job(new, opening)
         self.planner.begin(job, opening)
         return self.store.job(job.id)
 
@@ -451,14 +464,21 @@ class Service:
         urls = map(self.files.url, self.store.outputs(job.id))
         return [url for url in urls if url is not None]
 
-    def results(self, caller: Caller, job_id: str) -> tuple[Job, list[Artifact]]:
-        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound, ResultsGone."""
+    def results(self, caller: Caller, job_id: str, *, early: bool = False) -> tuple[Job, list[Artifact]]:
+        """Return a job that is completed or stores, and its artifacts. Raises NotReady, NotFound, ResultsGone.
+
+        early: what a running job has made so far will do; each file was checked before its row was written.
+        """
         job = self.store.job(job_id, caller.tenant)
+        return job, self.results_of(job, early=early)
+
+    def results_of(self, job: Job, *, early: bool = False) -> list[Artifact]:
+        """See `results`."""
         if job.outputs_removed_at is not None:
             raise ResultsGone(f"The job's files were removed at {job.outputs_removed_at.isoformat()}.")
-        if not has_results(job):
+        if not has_results(job) and not (early and job.status is Status.RUNNING):
             raise NotReady(f"The job is {job.status}.", status=str(job.status))
-        return job, self.store.artifacts(job_id)
+        return self.store.artifacts(job.id)
 
     # ── parts ─────────────────────────────────────────────────────────────────────────────────
 
@@ -472,10 +492,16 @@ class Service:
         )
 
     def _new_job(
-        self, caller: Caller, video_id: str, pipeline: Pipeline, params: BaseModel, priority: int = 0
+        self,
+        caller: Caller,
+        video_id: str,
+        pipeline: Pipeline,
+        params: BaseModel,
+        priority: int = 0,
+        job_id: str | None = None,
     ) -> NewJob:
         return NewJob(
-            id=str(uuid.uuid4()),  # made here, once, and nowhere else
+            id=job_id or str(uuid.uuid4()),  # made here, once, unless it was reserved for this very request
             video_id=video_id,
             tenant=caller.tenant,
             user_id=caller.user_id,

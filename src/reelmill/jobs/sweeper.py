@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from reelmill.errors import DatabaseUnavailable, StorageProblem
 from reelmill.jobs.endings import tell_end
-from reelmill.jobs.keys import output_prefix, run_of
-from reelmill.jobs.model import Job, Video
+from reelmill.jobs.keys import output_prefixes, run_of
+from reelmill.jobs.lifecycle import Status
+from reelmill.jobs.model import Job, Step, Video
 from reelmill.jobs.ports import UNOBSERVED, AccessStore, Dispatcher, JobStore, ObjectStore, Observer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.sweeper")
@@ -137,9 +138,18 @@ class Sweeper:
     def sweep_outputs(self, job: Job) -> None:
         """Delete stored outputs of an ended job that no artifact names: leftovers of attempts that were lost."""
         named = {artifact.key for artifact in self.store.artifacts(job.id)}
-        for key in self.objects.keys(output_prefix(job)):
-            # A retry may have begun since `job` was read: files of newer runs are none of our business.
-            if key not in named and run_of(key) <= job.run:
-                self.objects.delete(key)
-                log.info("output swept", job_id=job.id, key=key)
+        # A retry goes on with what done steps kept.
+        if job.status is not Status.COMPLETED and job.outputs_removed_at is None:
+            named |= kept_keys(self.store.steps(job.id))
+        for prefix in output_prefixes(job, self.store.video(job.video_id).key):
+            for key in self.objects.keys(prefix):
+                # A retry may have begun since `job` was read: files of newer runs are none of our business.
+                if key not in named and run_of(key) <= job.run:
+                    self.objects.delete(key)
+                    log.info("output swept", job_id=job.id, key=key)
         self.store.mark_swept(job.id)
+
+
+def kept_keys(steps: Sequence[Step]) -> set[str]:
+    """Return the keys of the files that done steps kept for later ones."""
+    return {str(key) for step in steps if step.output for key in step.output.get("kept", ())}

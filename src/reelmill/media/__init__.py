@@ -25,8 +25,9 @@ from reelmill.media.encode import (
     expect,
 )
 from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_arguments, run, version
-from reelmill.media.graphs import Fit, Shape, output_size
+from reelmill.media.graphs import Fit, Shape, output_size, short_side
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
+from reelmill.media.proxy import Grid, Proxy, ProxySettings, encode_proxy, grid
 from reelmill.media.segments import Segment, Tail, fixed, frame_at, manual, random_lengths, seeded
 from reelmill.media.smart import Piece, Rendered, pieces, render_clip, whole_because
 from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
@@ -44,6 +45,7 @@ __all__ = [
     "Expected",
     "Finished",
     "Fit",
+    "Grid",
     "Layout",
     "Limits",
     "Picture",
@@ -51,6 +53,8 @@ __all__ = [
     "Preset",
     "ProbeLimits",
     "Progress",
+    "Proxy",
+    "ProxySettings",
     "Rendered",
     "Segment",
     "Shape",
@@ -63,10 +67,12 @@ __all__ = [
     "contact_sheet",
     "draw",
     "encode_clip",
+    "encode_proxy",
     "expect",
     "find_ffmpeg",
     "fixed",
     "frame_at",
+    "grid",
     "hardware_encoder",
     "input_arguments",
     "layout",
@@ -78,6 +84,7 @@ __all__ = [
     "render_clip",
     "run",
     "seeded",
+    "short_side",
     "thumbnail",
     "version",
     "whole_because",

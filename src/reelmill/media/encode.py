@@ -135,7 +135,7 @@ def clip_arguments(
     graphs: list[str] = []
     options: list[str] = []
     if picture:
-        inputs.append(_picture_input(location, source, start, settings.threads))
+        inputs.append(picture_input(location, source, start, settings.threads))
         label = "plain" if plan.picture or upload_filters(code) else "picture"
         graphs.append(picture_graph(source, settings.shape, start, end, pixel_format(code), label))
         options += _picture_options(source, plan, start, end, code)
@@ -145,7 +145,7 @@ def clip_arguments(
         layout = channel_layout(track, keep=settings.audio_channels == "source")
         graphs.append(sound_graph(track, len(inputs) if heard else None, begin, length, layout))
         inputs += [_sound_input(location, source, start)] * heard
-        options += _sound_options(settings, track, layout)
+        options += sound_options(settings, track, layout)
     if picture and plan.picture is not None:
         shown = _picture_ticks(source, plan, start)
         top = overlay_graph(plan.picture, source, settings.shape, len(inputs), shown, ten_bits=code.ten_bits)
@@ -182,23 +182,30 @@ def check_settings(source: Source, settings: ClipSettings, parameter_set: int = 
     )  # fmt: skip
 
 
-def _picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
-    options = ["-an", "-sn", "-dn", "-threads", str(threads)]
+def picture_input(location: str, source: Source, start: int, threads: int) -> list[str]:
+    """Return the options of the input that pictures are read of, from the key frame before a tick on."""
+    options = ["-an", "-sn", "-dn", *decoding_options(source, threads)]
+    return input_arguments(location, source.demuxer, seek_s=seek(source, start), options=options)
+
+
+def decoding_options(source: Source, threads: int) -> list[str]:
+    """Return the input options with which a source's pictures are decoded."""
+    options = ["-threads", str(threads)]
     if takes_any_size(source):
         options += ["-noautorotate", "-reinit_filter", "0"]
     if delay := source.video.decoder_delay:
         # The times of showing that the demuxer makes up only mislead; without them, those of decoding are taken.
         options += [f"-bsf:{source.video_index}", f"setts=pts=NOPTS:dts=DTS-{delay}"]
-    return input_arguments(location, source.demuxer, seek_s=_seek(source, start), options=options)
+    return options
 
 
 def _sound_input(location: str, source: Source, start: int) -> list[str]:
     base = source.video.time_base
     beginning = start * base - PREROLL_S <= source.video.start_tick * base
     # MP4 has an index of its sound: reading begins where it is wanted, not at a key frame of the picture.
-    exact = start * base - PREROLL_S if source.demuxer == "mov" else _seek(source, start, PREROLL_S)
-    seek = None if beginning else exact
-    return input_arguments(location, source.demuxer, seek_s=seek, options=["-vn", "-sn", "-dn", "-threads", "1"])
+    exact = start * base - PREROLL_S if source.demuxer == "mov" else seek(source, start, PREROLL_S)
+    begin = None if beginning else exact
+    return input_arguments(location, source.demuxer, seek_s=begin, options=["-vn", "-sn", "-dn", "-threads", "1"])
 
 
 def _picture_options(source: Source, plan: ClipPlan, start: int, end: int, code: Coding) -> list[str]:
@@ -209,11 +216,12 @@ def _picture_options(source: Source, plan: ClipPlan, start: int, end: int, code:
         "-fps_mode", "passthrough", "-enc_time_base:v", f"{base.numerator}/{base.denominator}",
         "-video_track_timescale", str(base.denominator), *colors(source, plan.settings.shape),
         # The last frame is shown until the next clip begins, whatever its packet in the source says.
-        "-bsf:v", _last_shown(source, plan, start, end), "-flags:v", "+bitexact+cgop",
+        "-bsf:v", last_shown(source, plan, start, end), "-flags:v", "+bitexact+cgop",
     ]  # fmt: skip
 
 
-def _sound_options(settings: ClipSettings, track: AudioStream, layout: str) -> list[str]:
+def sound_options(settings: ClipSettings, track: AudioStream, layout: str) -> list[str]:
+    """Return the output options of the sound, from the graph's label `sound`."""
     kbps = settings.audio_kbps if layout in ("mono", "stereo") else settings.audio_kbps * track.channels // 2
     return ["-map", "[sound]", "-c:a", "aac", "-b:a", f"{kbps}k", "-flags:a", "+bitexact"]
 
@@ -229,7 +237,7 @@ def _picture_ticks(source: Source, plan: ClipPlan, start: int) -> tuple[int, int
     return ticks[first] - start, ticks[end - 1] - start
 
 
-def _last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
+def last_shown(source: Source, plan: ClipPlan, start: int, end: int) -> str:
     """Return the packet filter that lets the last frame be shown until the clip's end, and no frame longer.
 
     With B-frames, the last packet is another frame's: it lets the times of decoding last as long as the clip.
@@ -258,7 +266,7 @@ def earlier_start(edges: Sequence[int]) -> int:
     return tail[-1] - tail[0] if spread else 0
 
 
-def _seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
+def seek(source: Source, start: int, earlier_s: Fraction = Fraction(0)) -> Fraction | None:
     """Return the file's time, seconds, of the last key frame at or before a tick; None to read from the beginning."""
     base = source.video.time_base
     margin = earlier_s if source.demuxer in EXACT_SEEK else earlier_s + SEEK_MARGIN_S

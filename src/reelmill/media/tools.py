@@ -9,17 +9,18 @@ from reelmill.media.children import Limits, supervise
 from reelmill.media.codecs import FAMILIES
 from reelmill.media.probe_child import DEMUXERS
 
-#: The filters of `graphs.py` and `thumbnails.py`; a test builds their graphs and compares.
+#: The filters of all graphs of this library; a test builds their graphs and compares.
 FILTERS = frozenset({
-    "aformat", "anullsrc", "apad", "aresample", "asetpts", "atrim", "bwdif", "crop", "format", "lutrgb", "overlay",
-    "pad", "scale", "select", "setparams", "setpts", "setsar", "settb", "sidedata", "tonemap", "trim", "zscale",
+    "aformat", "anullsrc", "apad", "aresample", "asetpts", "atrim", "bwdif", "crop", "format", "fps", "loudnorm",
+    "lutrgb", "overlay", "pad", "scale", "select", "setparams", "setpts", "setsar", "settb", "sidedata", "split",
+    "tonemap", "tpad", "trim", "zscale",
 })  # fmt: skip
-ENCODERS = frozenset({*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg"})
+ENCODERS = frozenset({*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "ppm", "wrapped_avframe"})
 NEEDED: Mapping[str, frozenset[str]] = {
     "filters": FILTERS,
     "encoders": ENCODERS,
     "demuxers": frozenset({*DEMUXERS, "png_pipe"}),
-    "muxers": frozenset({"mp4", "image2"}),
+    "muxers": frozenset({"mp4", "image2", "null"}),
     "bsfs": frozenset({"setts"}),
     "protocols": frozenset({"file", "http", "https", "tcp", "tls"}),
 }

@@ -42,6 +42,13 @@ class Reading:
         with self._lock, storage(self.info.key):
             return os.pread(self._file.fileno(), length, start)
 
+    def blocks(self, start: int, length: int) -> Iterator[bytes]:
+        """Yield the bytes from `start` on, fewer where the object ends. Raises StorageUnavailable."""
+        end = start + length
+        while start < end and (block := self.at(start, min(BLOCK, end - start))):
+            yield block
+            start += len(block)
+
     def close(self) -> None:
         with self._lock:  # a read in another thread must not find its descriptor given to another file
             self._file.close()

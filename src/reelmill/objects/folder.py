@@ -320,9 +320,7 @@ class FolderStore:
 
     def _blocks(self, key: str, start: int, end: int) -> Iterator[bytes]:
         with contextlib.closing(self.read(key)) as reading:
-            while start < end and (block := reading.at(start, min(BLOCK, end - start))):
-                yield block
-                start += len(block)
+            yield from reading.blocks(start, end - start)
 
     def locate(self, key: str) -> Located:
         self.head(key)

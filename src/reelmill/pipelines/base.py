@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reelmill.jobs.ports import TextMaker
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toolbox:
@@ -18,6 +20,7 @@ class Toolbox:
     threads: int = 1  #: encoder threads of one step, ≥ 1; different threads give different bytes
     step_deadline_s: float = 6 * 3600.0
     memory_bytes: int = 0  #: that a media process may hold; 0 = no limit
+    texts: TextMaker  #: varies texts
 
 
 def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:

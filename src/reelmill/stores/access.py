@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevoked, NotFound
 from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page, Switch, TenantLimits
-from reelmill.jobs.ports import FreshSecret, StoredReply
+from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.engine import reading, writing
+from reelmill.stores.notes import note
 from reelmill.stores.reads import page_of
 from reelmill.stores.schema import api_keys, audit, now, requests, signed_out, switches, tenant_limits
+from reelmill.stores.shares import SqlShares
 
 ABANDONED_AFTER_S = 60.0
 
@@ -25,7 +25,7 @@ ACTIVE = sa.or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > now())
 SHOWN = (api_keys, ACTIVE.label("active"))
 
 
-class SqlAccess:
+class SqlAccess(SqlShares):
     """AccessStore on SQLAlchemy Core."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:
@@ -37,7 +37,7 @@ class SqlAccess:
     @writing
     def add_key(self, tx: Connection, key: ApiKey, sha256: str, by: Caller = OPERATOR) -> ApiKey:
         added = _insert_key(tx, key, FreshSecret(key.id, key.prefix, sha256))
-        _note(tx, by, "key.create", added.id, added.tenant, _about(added))
+        note(tx, by, "key.create", added.id, added.tenant, _about(added))
         return added
 
     @reading
@@ -71,7 +71,7 @@ class SqlAccess:
             raise KeyRevoked(f"The API key {key_id} has an end already: {old.revoked_at.isoformat()}.")
         new = _insert_key(tx, old, fresh)
         told = {**_about(old), "new_key_id": new.id, "overlap_s": overlap_s}
-        _note(tx, by, "key.rotate", old.id, old.tenant, told)
+        note(tx, by, "key.rotate", old.id, old.tenant, told)
         return new, old
 
     @writing
@@ -80,7 +80,7 @@ class SqlAccess:
         stopped = tx.execute(revoke.values(revoked_at=now())).rowcount
         key = _one_key(tx, key_id, tenant)
         if stopped:
-            _note(tx, by, "key.revoke", key.id, key.tenant, _about(key))
+            note(tx, by, "key.revoke", key.id, key.tenant, _about(key))
         return key
 
     # ── browsers ──────────────────────────────────────────────────────────────────────────────
@@ -90,7 +90,7 @@ class SqlAccess:
         tx.execute(sa.delete(signed_out).where(signed_out.c.until < now()))
         if not _is_signed_out(tx, cookie_sha256):
             tx.execute(sa.insert(signed_out).values(sha256=cookie_sha256, until=now(life_s)))
-            _note(tx, by, "browser.signout", by.user_id, by.tenant)
+            note(tx, by, "browser.signout", by.user_id, by.tenant)
 
     @reading
     def signed_out(self, tx: Connection, cookie_sha256: str) -> bool:
@@ -100,7 +100,7 @@ class SqlAccess:
 
     @writing
     def audit(self, tx: Connection, by: Caller, *, action: str, target: str, data: Json | None = None) -> None:
-        _note(tx, by, action, target, by.tenant, data)
+        note(tx, by, action, target, by.tenant, data)
 
     @reading
     def audit_log(
@@ -132,13 +132,13 @@ class SqlAccess:
         tx.execute(sa.delete(switches).where(_switch(pipeline, tenant)))
         tx.execute(sa.insert(switches).values(pipeline=pipeline, tenant=tenant or "", **values))
         told = {"reason": reason, "all_tenants": tenant is None}
-        _note(tx, by, "pipeline.off", pipeline, tenant or by.tenant, told)
+        note(tx, by, "pipeline.off", pipeline, tenant or by.tenant, told)
         return _to_switch(tx.execute(sa.select(switches).where(_switch(pipeline, tenant))).mappings().one())
 
     @writing
     def switch_on(self, tx: Connection, pipeline: str, tenant: str | None, by: Caller = OPERATOR) -> None:
         if tx.execute(sa.delete(switches).where(_switch(pipeline, tenant))).rowcount:
-            _note(tx, by, "pipeline.on", pipeline, tenant or by.tenant, {"all_tenants": tenant is None})
+            note(tx, by, "pipeline.on", pipeline, tenant or by.tenant, {"all_tenants": tenant is None})
 
     @reading
     def switches(self, tx: Connection, tenant: str | None = None) -> list[Switch]:
@@ -152,7 +152,7 @@ class SqlAccess:
         told = {"quota_bytes": limits.quota_bytes, "quota_jobs": limits.quota_jobs}
         tx.execute(sa.delete(tenant_limits).where(tenant_limits.c.tenant == limits.tenant))
         tx.execute(sa.insert(tenant_limits).values(tenant=limits.tenant, **told))
-        _note(tx, by, "tenant.limits", limits.tenant, limits.tenant, told)
+        note(tx, by, "tenant.limits", limits.tenant, limits.tenant, told)
         return limits
 
     @reading
@@ -168,19 +168,21 @@ class SqlAccess:
     # ── idempotent requests ───────────────────────────────────────────────────────────────────
 
     @writing
-    def begin_request(self, tx: Connection, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
-        reserve = {"tenant": tenant, "path": path, "key": key, "body_sha256": body_sha256}
+    def begin_request(
+        self, tx: Connection, tenant: str, path: str, key: str, body_sha256: str, made: str
+    ) -> StoredReply | Reservation:
+        reserve = {"tenant": tenant, "path": path, "key": key, "body_sha256": body_sha256, "made": made}
         try:
             with tx.begin_nested():
                 tx.execute(sa.insert(requests).values(**reserve, created_at=now()))
         except sa.exc.IntegrityError:
             pass  # the key is known: its row decides below
         else:
-            return None
+            return Reservation(made, again=False)
         mine = _request(tenant, path, key)
         row = tx.execute(sa.select(requests).where(mine)).mappings().one_or_none()
         if row is None:
-            raise IdempotencyInProgress  # dropped between the two statements: the client may repeat
+            raise IdempotencyInProgress  # purged between the two statements: the client may repeat
         if row["body_sha256"] != body_sha256:
             raise IdempotencyMismatch
         if row["status_code"] is not None:
@@ -188,11 +190,12 @@ class SqlAccess:
         taken_over = tx.execute(
             sa.update(requests)
             .where(mine, requests.c.status_code.is_(None), requests.c.created_at < now(-ABANDONED_AFTER_S))
-            .values(created_at=now())
-        )
-        if taken_over.rowcount == 0:
+            .values(created_at=now(), made=sa.func.coalesce(requests.c.made, made))
+            .returning(requests.c.made)
+        ).scalar_one_or_none()
+        if taken_over is None:
             raise IdempotencyInProgress
-        return None
+        return Reservation(taken_over, again=True)
 
     @writing
     def finish_request(self, tx: Connection, tenant: str, path: str, key: str, reply: StoredReply) -> None:
@@ -204,7 +207,9 @@ class SqlAccess:
 
     @writing
     def drop_request(self, tx: Connection, tenant: str, path: str, key: str) -> None:
-        tx.execute(sa.delete(requests).where(_request(tenant, path, key), requests.c.status_code.is_(None)))
+        mine = _request(tenant, path, key)
+        abandoned = now(-ABANDONED_AFTER_S - 1)
+        tx.execute(sa.update(requests).where(mine, requests.c.status_code.is_(None)).values(created_at=abandoned))
 
     @writing
     def purge_requests(self, tx: Connection, older_than_s: float = 86400.0) -> int:
@@ -257,18 +262,3 @@ def _about(key: ApiKey) -> Json:
 
 def _is_signed_out(tx: Connection, cookie_sha256: str) -> bool:
     return tx.execute(sa.select(signed_out.c.sha256).where(signed_out.c.sha256 == cookie_sha256)).first() is not None
-
-
-def _note(tx: Connection, by: Caller, action: str, target: str, tenant: str, data: Json | None = None) -> None:
-    """Write one entry of the audit log, in the transaction of what it tells of. tenant: of the target."""
-    entry: Mapping[str, Any] = {
-        "id": str(uuid.uuid4()),
-        "tenant": tenant,
-        "action": action,
-        "target": target,
-        "actor": by.user_id,
-        "actor_key_id": by.key_id,
-        "correlation_id": by.correlation_id,
-        "data": dict(data or {}),
-    }
-    tx.execute(sa.insert(audit).values(**entry, created_at=now()))

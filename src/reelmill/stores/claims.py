@@ -6,6 +6,7 @@ To build a statement costs several times what SQLite needs to run it; so these a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,9 +14,10 @@ from sqlalchemy.engine import Connection
 
 from reelmill.errors import StaleAttempt
 from reelmill.jobs.lifecycle import ENDED, Event, Status, StepEvent, StepStatus, step_after, target
-from reelmill.jobs.model import Claim, Job, Video
+from reelmill.jobs.model import Claim, Job, Step, StepResult, Video
 from reelmill.jobs.ports import Outcome
-from reelmill.stores import lanes, moves, rows
+from reelmill.stores import lanes, moves, published, rows
+from reelmill.stores.prepared import Prepared, among, greatest, least, one_of
 from reelmill.stores.schema import Json, attempts, jobs, now, steps, videos
 
 SAID = {
@@ -29,70 +31,74 @@ RUNNING = steps.c.status == sa.literal_column("'running'")
 
 # ── Taking ────────────────────────────────────────────────────────────────────────────────────
 
-_begin = (
+BEGINS: dict[str, Any] = {
+    "status": target(Event.CLAIM),
+    "started_at": sa.func.coalesce(jobs.c.started_at, now()),
+    "message": "Running",
+    "last_seq": jobs.c.last_seq + 1,
+}
+JOB, VIDEO, STEP = (rows.names_of(kind) for kind in (Job, Video, Step))
+_begin = Prepared(
     sa.update(jobs)
     .where(jobs.c.id == sa.bindparam("its_job"), jobs.c.status == Status.QUEUED)
-    .values(
-        status=target(Event.CLAIM),
-        started_at=sa.func.coalesce(jobs.c.started_at, now()),
-        message="Running",
-        last_seq=jobs.c.last_seq + 1,
-    )
-    .returning(jobs)
+    .values(BEGINS)
+    .returning(*(jobs.c[name] for name in JOB))
 )
-_share = (
-    sa.select(jobs, videos)
+_share = Prepared(
+    sa.select(*(jobs.c[name] for name in JOB), *(videos.c[name] for name in VIDEO))
     .join(videos, videos.c.id == jobs.c.video_id)
-    .where(jobs.c.id.in_(sa.bindparam("their_jobs", expanding=True)), jobs.c.status == Status.RUNNING)
+    .where(among(jobs.c.id, "their_jobs"), jobs.c.status == Status.RUNNING)
     .order_by(jobs.c.id)
     .with_for_update(read=True, of=jobs)
-    .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
 )
-_video = sa.select(videos).where(videos.c.id == sa.bindparam("its_video"))
-_ended = sa.select(jobs.c.id).where(
-    jobs.c.id.in_(sa.bindparam("their_jobs", expanding=True)), jobs.c.status.in_(list(ENDED))
+_video = Prepared(sa.select(*(videos.c[name] for name in VIDEO)).where(videos.c.id == sa.bindparam("its_video")))
+_ended = Prepared(
+    sa.select(jobs.c.id)
+    .where(among(jobs.c.id, "their_jobs"), one_of(jobs.c.status, ENDED))
+    .order_by(jobs.c.id)
+    .with_for_update(read=True)
 )
-_ended = _ended.order_by(jobs.c.id).with_for_update(read=True)
-_lay_down = (
+_lay_down = Prepared(
     sa.update(steps)
-    .where(
-        steps.c.id.in_(sa.bindparam("their_ids", expanding=True)),
-        steps.c.job_id.in_(sa.bindparam("their_jobs", expanding=True)),
-        steps.c.status == StepStatus.READY,
-    )
+    .where(among(steps.c.id, "their_ids"), among(steps.c.job_id, "their_jobs"), steps.c.status == StepStatus.READY)
     .values(status=StepStatus.CANCELLED, rung_at=None, finished_at=now())
 )
-_same_run = steps.c.run == jobs.c.run
-_take = (
+
+
+def taken(run: sa.ColumnElement[int]) -> dict[str, Any]:
+    """Return what a claim writes to a step of a job in this run."""
+    same_run = steps.c.run == run
+    return {
+        "status": step_after(StepStatus.READY, StepEvent.CLAIM),
+        "run": run,
+        "attempt": steps.c.attempt + 1,
+        "tries": sa.case((same_run, steps.c.tries), else_=0),  # a new run forgets the tries of the one before
+        "crashes": sa.case((same_run, steps.c.crashes), else_=0),
+        "worker_id": sa.bindparam("worker"),
+        "lease_until": now(sa.bindparam("lease_s", type_=sa.Float)),
+        "started_at": now(),
+        "progress": 0.0,
+        "error_code": None,
+        "error_detail": None,
+    }
+
+
+_take = Prepared(
     sa.update(steps)
-    .where(
-        steps.c.id.in_(sa.bindparam("their_ids", expanding=True)),
-        steps.c.status == StepStatus.READY,
-        steps.c.job_id == jobs.c.id,
-    )
-    .values(
-        status=step_after(StepStatus.READY, StepEvent.CLAIM),
-        run=jobs.c.run,
-        attempt=steps.c.attempt + 1,
-        tries=sa.case((_same_run, steps.c.tries), else_=0),  # a new run forgets the tries of the one before
-        crashes=sa.case((_same_run, steps.c.crashes), else_=0),
-        worker_id=sa.bindparam("worker"),
-        lease_until=now(sa.bindparam("lease_s", type_=sa.Float)),
-        started_at=now(),
-        progress=0.0,
-        error_code=None,
-        error_detail=None,
-    )
-    .returning(*steps.c)
+    .where(among(steps.c.id, "their_ids"), steps.c.status == StepStatus.READY, steps.c.job_id == jobs.c.id)
+    .values(taken(jobs.c.run))
+    .returning(*(steps.c[name] for name in STEP))
 )
-_note_attempt = sa.insert(attempts).values(
-    step_id=sa.bindparam("its_id"),
-    attempt=sa.bindparam("its_attempt"),
-    job_id=sa.bindparam("its_job"),
-    run=sa.bindparam("its_run"),
-    worker_id=sa.bindparam("worker"),
-    engine_task_id=sa.bindparam("engine_task"),
-    started_at=now(),
+_note_attempt = Prepared(
+    sa.insert(attempts).values(
+        step_id=sa.bindparam("its_id"),
+        attempt=sa.bindparam("its_attempt"),
+        job_id=sa.bindparam("its_job"),
+        run=sa.bindparam("its_run"),
+        worker_id=sa.bindparam("worker"),
+        engine_task_id=sa.bindparam("engine_task"),
+        started_at=now(),
+    )
 )
 
 
@@ -108,27 +114,27 @@ def take(
     if len(ids) < len(chosen):
         # They were held by a claimer while their job was cancelled. No retry may come in between: jobs first.
         left = [row for row in chosen if row.job_id not in working]
-        ended = tx.execute(_ended, {"their_jobs": [row.job_id for row in left]}).scalars().all()
-        tx.execute(_lay_down, {"their_ids": [row.id for row in left], "their_jobs": ended})
+        ended = [job_id for (job_id,) in _ended.all(tx, {"their_jobs": [row.job_id for row in left]})]
+        _lay_down.write(tx, {"their_ids": [row.id for row in left], "their_jobs": ended})
     if not ids:
         return []
     asked = {"their_ids": ids, "worker": worker_id, "lease_s": lease_s}
     task_of = {row.id: task for row, task in zip(chosen, tasks, strict=True)}
-    taken = {row["id"]: rows.to_step(row) for row in tx.execute(_take, asked).mappings()}
-    tx.execute(
-        _note_attempt,
+    got = {row["id"]: rows.to_step(row) for row in _take.rows(tx, asked)}
+    _note_attempt.write_each(
+        tx,
         [
             {
                 "its_id": step.id, "its_attempt": step.attempt, "its_job": step.job_id, "its_run": step.run,
                 "worker": worker_id, "engine_task": task_of[step.id],
             }
-            for step in taken.values()
+            for step in got.values()
         ],
     )  # fmt: skip
     return [
-        Claim(step=taken[step_id], job=job, video=video, worker_id=worker_id)
+        Claim(step=got[step_id], job=job, video=video, worker_id=worker_id)
         for step_id in ids
-        for job, video in [working[taken[step_id].job_id]]
+        for job, video in [working[got[step_id].job_id]]
     ]
 
 
@@ -140,17 +146,16 @@ def _begun(tx: Connection, job_ids: Sequence[str]) -> dict[str, tuple[Job, Video
         left = [job_id for job_id in job_ids if job_id not in working]
         if not left:
             break
-        for row in tx.execute(_share, {"their_jobs": left}).mappings():
-            video = rows.to_video({column.name: row[f"videos_{column.name}"] for column in videos.c})
-            job = rows.to_job({column.name: row[f"jobs_{column.name}"] for column in jobs.c})
-            working[job.id] = job, video
+        for values in _share.all(tx, {"their_jobs": left}):
+            job = rows.to_job(dict(zip(JOB, values, strict=False)))
+            working[job.id] = job, rows.to_video(dict(zip(VIDEO, values[len(JOB) :], strict=True)))
         for job_id in left:
             if again or job_id in working:
                 continue
-            began = tx.execute(_begin, {"its_job": job_id}).mappings().one_or_none()
+            began = _begin.row(tx, {"its_job": job_id})
             if began is not None:
                 moves.record(tx, began, [("job.started", {"run": began["run"]})])
-                its = tx.execute(_video, {"its_video": began["video_id"]}).mappings().one()
+                (its,) = _video.rows(tx, {"its_video": began["video_id"]})
                 working[job_id] = rows.to_job(began), rows.to_video(its)
     return working
 
@@ -160,17 +165,25 @@ def _begun(tx: Connection, job_ids: Sequence[str]) -> dict[str, tuple[Job, Video
 _others = sa.select(sa.func.coalesce(sa.func.sum(steps.c.progress), 0.0)).where(
     steps.c.job_id == jobs.c.id,
     RUNNING,
-    steps.c.id.not_in(sa.bindparam("their_ids", expanding=True)),
+    sa.not_(among(steps.c.id, "their_ids")),
     steps.c.stage == jobs.c.stage,
 )
-_share_done = (jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer) + _others.scalar_subquery()) / sa.case(
-    (jobs.c.steps_planned > 0, jobs.c.steps_planned), else_=1
+
+
+def reached(done: Any, base_pct: Any, weight: Any) -> sa.ColumnElement[Any]:
+    """Return a job's progress, as lifecycle.progress_pct has it.
+
+    But for the weights: these don't change while a stage is worked on. done: of its steps, those that run in part.
+    """
+    part = least(sa.cast(done, sa.Float) / greatest(jobs.c.steps_planned, 1), 1.0)
+    return sa.func.round(least(base_pct + weight * part, 99.9) * 10) / 10.0
+
+
+_reached = reached(
+    jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer) + _others.scalar_subquery(),
+    sa.bindparam("base_pct", type_=sa.Float),
+    sa.bindparam("weight", type_=sa.Float),
 )
-# As lifecycle.progress_pct has it, but for the weights, which don't change while a stage is worked on.
-_reached = sa.bindparam("base_pct", type_=sa.Float) + sa.bindparam("weight", type_=sa.Float) * sa.case(
-    (_share_done > 1.0, 1.0), else_=_share_done
-)
-_reached = sa.func.round(sa.case((_reached > 99.9, 99.9), else_=_reached) * 10) / 10.0
 _of_run = sa.and_(
     jobs.c.id == sa.bindparam("its_job"), jobs.c.run == sa.bindparam("its_run"), jobs.c.status == Status.RUNNING
 )
@@ -179,14 +192,14 @@ _counted = {
     "steps_done": jobs.c.steps_done + sa.bindparam("more_done", type_=sa.Integer),
     "last_seq": jobs.c.last_seq + sa.bindparam("more_events", type_=sa.Integer),
     "message": sa.func.coalesce(sa.bindparam("its_message", type_=sa.Text), jobs.c.message),
-    "progress_pct": sa.case((_reached > jobs.c.progress_pct, _reached), else_=jobs.c.progress_pct),
+    "progress_pct": greatest(_reached, jobs.c.progress_pct),
 }
-_hold = sa.select(jobs.c.warnings).where(jobs.c.id == sa.bindparam("its_job")).with_for_update()
-_count = sa.update(jobs).where(_of_run).values(_counted).returning(jobs)
-_count_warned = sa.update(jobs).where(_of_run).values({**_counted, "warnings": sa.bindparam("all_warnings")})
-_count_warned = _count_warned.returning(jobs)
+_hold = Prepared(sa.select(jobs.c.warnings).where(jobs.c.id == sa.bindparam("its_job")).with_for_update())
+_count = sa.update(jobs).where(_of_run).returning(*(jobs.c[name] for name in JOB))
+_count_plain = Prepared(_count.values(_counted))
+_count_warned = Prepared(_count.values({**_counted, "warnings": sa.bindparam("all_warnings")}))
 
-_freed: dict[StepEvent, dict[str, Any]] = {
+_by_event: dict[StepEvent, dict[str, Any]] = {
     StepEvent.FINISH: {"output": sa.bindparam("its_output"), "progress": 1.0, "finished_at": now(), "waits": False},
     StepEvent.FAIL: {"finished_at": now()},
     StepEvent.AGAIN: {"tries": steps.c.tries + 1},
@@ -204,14 +217,15 @@ _failed: dict[str, Any] = {
 }
 
 
-def _closing(event: StepEvent) -> sa.Update:
+def freed(event: StepEvent) -> dict[str, Any]:
+    """Return what the end of an attempt writes to its step."""
     values = {
         "status": step_after(StepStatus.RUNNING, event),
         "worker_id": None,
         "lease_until": None,
         "progress": 0.0,
         "rung_at": None,
-        **_freed[event],
+        **_by_event[event],
     }
     if values["status"] is StepStatus.READY:
         values |= _back
@@ -219,18 +233,24 @@ def _closing(event: StepEvent) -> sa.Update:
         values |= _failed
     if event is StepEvent.RELEASE:  # what it waits for, if it does; else what is known stays
         values |= {name: sa.func.coalesce(said, steps.c[name]) for name, said in _failed.items()}
+    return values
+
+
+def _closing(event: StepEvent) -> sa.Update:
     held = (
         steps.c.id == sa.bindparam("its_id"),
         steps.c.attempt == sa.bindparam("its_attempt"),
         steps.c.status == StepStatus.RUNNING,
         steps.c.worker_id == sa.bindparam("its_worker"),
     )
-    return sa.update(steps).where(*held).values(values)
+    return sa.update(steps).where(*held).values(freed(event))
 
 
-_finish = _closing(StepEvent.FINISH)
-_close = {event: _closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank) for event in _freed}
-_end_attempt = (
+_finish = Prepared(_closing(StepEvent.FINISH))
+_close = {
+    event: Prepared(_closing(event).returning(steps.c.tenant, steps.c.queue, steps.c.rank)) for event in _by_event
+}
+_end_attempt = Prepared(
     sa.update(attempts)
     .where(attempts.c.step_id == sa.bindparam("its_id"), attempts.c.attempt == sa.bindparam("its_attempt"))
     .values(
@@ -243,6 +263,44 @@ _end_attempt = (
         versions=sa.bindparam("its_versions", type_=Json),
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An end of an attempt that is to be recorded. finish: its job, too, when this was all that it waited for."""
+
+    claim: Claim
+    outcome: Outcome
+    finish: bool = False
+
+    @property
+    def result(self) -> StepResult:
+        """What a finished step gave."""
+        assert self.outcome.result is not None
+        return self.outcome.result
+
+
+def share(claim: Claim) -> tuple[float, float]:
+    """Return the progress at which a step's stage begins, and what the stage adds to it; percent."""
+    base_pct = 0.0
+    for stage in claim.job.stages:
+        if stage.name == claim.step.stage:
+            break
+        base_pct += stage.weight
+    return base_pct, float(stage.weight)
+
+
+def seen_before(job: Job, behind: int) -> Job:
+    """Return a job as it was before the last `behind` of the ends that were recorded together.
+
+    So each sees its job as if they had come one by one: one alone has ended the stage's last step, or the job.
+    """
+    if not behind:
+        return job
+    seen = replace(job, steps_done=job.steps_done - behind, last_seq=job.last_seq - behind)
+    if job.status is Status.RUNNING:
+        return seen
+    return replace(seen, status=Status.RUNNING, last_seq=seen.last_seq - 1, completed_at=None)
 
 
 def count(
@@ -260,44 +318,44 @@ def count(
     """
     claim = ended[0]
     if warnings:
-        held = tx.execute(_hold, {"its_job": claim.job.id}).scalar_one()
-    before = 0.0
-    for stage in claim.job.stages:
-        if stage.name == claim.step.stage:
-            break
-        before += stage.weight
+        ((held,),) = _hold.all(tx, {"its_job": claim.job.id})
+    base_pct, weight = share(claim)
     asked: dict[str, Any] = {
         "its_job": claim.job.id, "its_run": claim.run, "their_ids": [one.step.id for one in ended], "more_done": done,
-        "more_spooled": spooled, "more_events": len(ended), "its_message": message, "base_pct": before,
-        "weight": float(stage.weight),
+        "more_spooled": spooled, "more_events": len(ended), "its_message": message, "base_pct": base_pct,
+        "weight": weight,
     }  # fmt: skip
     if warnings:
         asked["all_warnings"] = [*held, *warnings]
-    row = tx.execute(_count_warned if warnings else _count, asked).mappings().one_or_none()
+    row = (_count_warned if warnings else _count_plain).row(tx, asked)
     if row is None:
         raise StaleAttempt
     return row
 
 
-def finish(tx: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> rows.Row:
-    """Finish steps of one job that warn of nothing; return the job's row. Raises StaleAttempt if one isn't held."""
-    said = [outcome.result.message for _, outcome in ended if outcome.result and outcome.result.message]
+def finish(tx: Connection, ended: Sequence[Ended]) -> Job:
+    """Finish steps of one job that warn of nothing, their files, and the job, if it waits for nothing else.
+
+    Return the job. Raises StaleAttempt if one isn't held.
+    """
+    said = [one.result.message for one in ended if one.result.message]
     row = count(
         tx,
-        [claim for claim, _ in ended],
+        [one.claim for one in ended],
         done=len(ended),
-        spooled=sum(spooled(outcome) for _, outcome in ended),
+        spooled=sum(spooled(one.outcome) for one in ended),
         message=said[-1] if said else None,
     )
-    closed = [_asked_to_close(claim, outcome) for claim, outcome in ended]
-    if tx.execute(_finish, closed).rowcount != len(ended):
+    if _finish.write_each(tx, [_asked_to_close(one.claim, one.outcome) for one in ended]) != len(ended):
         raise StaleAttempt
-    tx.execute(_end_attempt, [_asked_to_end(claim, outcome) for claim, outcome in ended])
+    _end_attempt.write_each(tx, [_asked_to_end(one.claim, one.outcome) for one in ended])
     first = row["last_seq"] - len(ended) + 1
-    tx.execute(
-        moves.INSERT_EVENT, [_asked_to_tell(claim, outcome, first + n) for n, (claim, outcome) in enumerate(ended)]
+    moves.INSERT_EVENT.write_each(
+        tx, [_asked_to_tell(one.claim, one.outcome, first + n) for n, one in enumerate(ended)]
     )
-    return row
+    published.insert_artifacts(tx, [(one.claim, one.outcome) for one in ended])
+    last = moves.finish_last(tx, row) if any(one.finish for one in ended) else None
+    return last or rows.to_job(row)
 
 
 def spooled(outcome: Outcome) -> int:
@@ -307,13 +365,13 @@ def spooled(outcome: Outcome) -> int:
 
 def close(tx: Connection, claim: Claim, outcome: Outcome, job: rows.Row) -> None:
     """End an attempt of a counted step: its step, its row in the history, its event. Raises StaleAttempt."""
-    freed = tx.execute(_close[outcome.event], _asked_to_close(claim, outcome, job["priority"])).one_or_none()
-    if freed is None:
+    closed = _close[outcome.event].row(tx, _asked_to_close(claim, outcome, job["priority"]))
+    if closed is None:
         raise StaleAttempt
-    tx.execute(_end_attempt, _asked_to_end(claim, outcome))
-    tx.execute(moves.INSERT_EVENT, _asked_to_tell(claim, outcome, job["last_seq"]))
+    _end_attempt.write(tx, _asked_to_end(claim, outcome))
+    moves.INSERT_EVENT.write(tx, _asked_to_tell(claim, outcome, job["last_seq"]))
     if outcome.event in (StepEvent.AGAIN, StepEvent.CRASH, StepEvent.RELEASE) and not outcome.delay_s > 0:
-        lanes.open_lanes(tx, [(freed.tenant, freed.queue, freed.rank)])
+        lanes.open_lanes(tx, [(closed["tenant"], closed["queue"], closed["rank"])])
 
 
 def _asked_to_close(claim: Claim, outcome: Outcome, priority: int = 0) -> dict[str, Any]:
@@ -337,10 +395,16 @@ def _asked_to_end(claim: Claim, outcome: Outcome) -> dict[str, Any]:
 
 
 def _asked_to_tell(claim: Claim, outcome: Outcome, seq: int) -> dict[str, Any]:
-    brief: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
+    told = brief(claim, outcome)
+    return {"its_job": claim.job.id, "its_seq": seq, "its_type": SAID[outcome.event], "its_data": told}
+
+
+def brief(claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    """Return what the event of an end tells."""
+    told: dict[str, Any] = {"step": claim.step.id, "attempt": claim.attempt}
     if outcome.failure:
-        brief |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
-    return {"its_job": claim.job.id, "its_seq": seq, "its_type": SAID[outcome.event], "its_data": brief}
+        told |= {"code": outcome.failure.code, "detail": outcome.failure.detail}
+    return told
 
 
 def _why(outcome: Outcome) -> dict[str, str | None]:

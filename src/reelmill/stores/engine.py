@@ -13,8 +13,8 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -77,13 +77,70 @@ def _ping_idle(engine: Engine) -> None:
             raise sa.exc.InvalidatePoolError from error
 
 
-def open_beside(engine: Engine) -> Engine | None:
-    """Return an engine for small writes that may be lost and must not wait; None where a second one is of no use."""
+class Standing:
+    """A connection that is kept by who comes often, and one at a time: a pool would cost as much as the statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: Connection | None = None
+        self._used_at = 0.0
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """Give the connection, tried when it has rested; one that fails is given up."""
+        kept, self._kept = self._kept, None
+        if kept is not None and time.perf_counter() - self._used_at > PING_AFTER_S:
+            try:
+                kept.dialect.do_ping(kept.connection.dbapi_connection)  # type: ignore[arg-type]  # it is open
+            except kept.dialect.loaded_dbapi.Error:
+                kept.invalidate()
+                kept.close()
+                kept = None
+        if kept is None:
+            kept = self._engine.connect()
+        try:
+            yield kept
+        except BaseException:
+            kept.close()
+            raise
+        self._kept, self._used_at = kept, time.perf_counter()
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        self._engine.dispose()
+
+
+def open_alone(engine: Engine) -> Standing | None:
+    """Return a connection for statements that are transactions by themselves (`hot.py`); None on SQLite.
+
+    These look up all rows by their keys. Their plans are made once, when a table may still be too small to tell.
+    """
+    if engine.dialect.name != "postgresql":
+        return None
+    options = {"plan_cache_mode": "force_generic_plan"}
+    options |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off")
+    return Standing(
+        sa.create_engine(
+            engine.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"options": " ".join(f"-c {name}={value}" for name, value in options.items())},
+        )
+    )
+
+
+def open_beside(engine: Engine) -> Standing | None:
+    """Return a connection for small writes that may be lost and must not wait; None where a second one is of no use."""
     if engine.dialect.name != "postgresql":
         return None
     options = f"-c synchronous_commit=off -c lock_timeout={BESIDE_LOCK_MS} -c statement_timeout={2 * BESIDE_LOCK_MS}"
-    return sa.create_engine(
-        engine.url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args={"options": options}
+    return Standing(
+        sa.create_engine(
+            engine.url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args={"options": options}
+        )
     )
 
 
@@ -157,20 +214,28 @@ def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Conc
 
     @wraps(method)
     def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        for left in reversed(range(TRANSACTION_TRIES)):
-            try:
-                with _turn(self.engine), self.engine.connect().execution_options(writing=True) as tx, tx.begin():
-                    result = method(self, tx, *args, **kwargs)
-            except DBAPIError as error:
-                if left and getattr(error.orig, "sqlstate", None) in RETRIED_STATES:
-                    time.sleep(random.uniform(0, 0.02))  # noqa: S311 - jitter, not a secret
-                    continue
-                raise _named(error) from error
-            self.on_commit()
-            return result
-        raise AssertionError("unreachable: the last try returns or raises")
+        def act() -> R:
+            with _turn(self.engine), self.engine.connect().execution_options(writing=True) as tx, tx.begin():
+                return method(self, tx, *args, **kwargs)
+
+        result = again(act)
+        self.on_commit()
+        return result
 
     return cast(Callable[Concatenate[S, P], R], run)
+
+
+def again(act: Callable[[], R]) -> R:
+    """Do something with the database, from its start again when it met another's locks."""
+    for left in reversed(range(TRANSACTION_TRIES)):
+        try:
+            return act()
+        except DBAPIError as error:
+            if left and getattr(error.orig, "sqlstate", None) in RETRIED_STATES:
+                time.sleep(random.uniform(0, 0.02))  # noqa: S311 - jitter, not a secret
+                continue
+            raise _named(error) from error
+    raise AssertionError("unreachable: the last try returns or raises")
 
 
 def reading(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:

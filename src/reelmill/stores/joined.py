@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -23,7 +22,9 @@ class _Entry(Generic[T, R]):
         self.done = False
         self.result: R | None = None
         self.error: BaseException | None = None
-        self.woken = threading.Event()
+        # A lock that its maker waits for: an Event costs several times as much.
+        self.woken = threading.Lock()
+        self.woken.acquire()
 
 
 class Joined(Generic[T, R]):
@@ -37,30 +38,26 @@ class Joined(Generic[T, R]):
         self._act = act
         self._most = most
         self._waiting: deque[_Entry[T, R]] = deque()
-        self._turn = threading.Lock()
+        self._led = False  # somebody is at work, or was told to be
+        self._guard = threading.Lock()
 
     def __call__(self, item: T) -> R:
         mine: _Entry[T, R] = _Entry(item)
-        self._waiting.append(mine)
-        while not mine.done:
-            if self._turn.acquire(blocking=False):
-                try:
-                    if not mine.done:
-                        self._round()
-                finally:
-                    self._turn.release()
-                # Whoever came while the turn was taken sleeps: the first of them is the next.
-                with suppress(IndexError):
-                    self._waiting[0].woken.set()
-            else:
-                mine.woken.wait()
-                mine.woken.clear()
+        with self._guard:
+            self._waiting.append(mine)
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.woken.acquire()  # each is woken once: because it is done, or to lead the next round
+        if not mine.done:
+            self._round()
         if mine.error is not None:
             raise mine.error
         return mine.result  # type: ignore[return-value]  # R may itself be None
 
     def _round(self) -> None:
-        entries = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        """Make a round, the caller's entry first in it; then let the next begin."""
+        with self._guard:
+            entries = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         try:
             for entry, result in zip(entries, self._act([entry.item for entry in entries]), strict=True):
                 if isinstance(result, BaseException):
@@ -70,6 +67,12 @@ class Joined(Generic[T, R]):
         except BaseException as error:  # KeyboardInterrupt, too: the others must not wait for ever
             for entry in entries:
                 entry.error = entry.error or error
+        with self._guard:
+            following = self._waiting[0] if self._waiting else None
+            self._led = following is not None
         for entry in entries:
             entry.done = True
-            entry.woken.set()
+        if following is not None:
+            following.woken.release()
+        for entry in entries[1:]:
+            entry.woken.release()

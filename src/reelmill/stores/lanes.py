@@ -19,7 +19,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 
 from reelmill.jobs.model import Claim
 from reelmill.jobs.ports import Outcome
+from reelmill.stores.prepared import Prepared, among
 from reelmill.stores.schema import AGE_S, clock, jobs, lanes, now, steps
 
 ESTIMATE_S = 10.0  #: processor seconds that a step counts from its claim to its end
@@ -38,8 +39,9 @@ READY = sa.and_(steps.c.status == sa.literal_column("'ready'"), sa.not_(steps.c.
 ORDER = (steps.c.rank, steps.c.later, steps.c.queued_at, steps.c.job_id, steps.c.index)
 
 _due = sa.and_(steps.c.status == sa.literal_column("'ready'"), steps.c.waits, steps.c.not_before <= now())
-_any_due = sa.select(sa.exists().where(_due))
-_due_now = _any_due.scalar_subquery().label("due")
+_is_due = sa.select(sa.exists().where(_due))
+_any_due = Prepared(_is_due)
+_due_now = _is_due.scalar_subquery().label("due")
 _mine = sa.and_(lanes.c.tenant == sa.bindparam("its_tenant"), lanes.c.queue == sa.bindparam("its_queue"))
 _heads = (
     sa.select(lanes.c.tenant, lanes.c.queue, lanes.c.rank, lanes.c.usage, clock().label("clock"), _due_now)
@@ -47,7 +49,8 @@ _heads = (
     .order_by(lanes.c.rank, lanes.c.usage, lanes.c.tenant, lanes.c.queue)
     .limit(sa.bindparam("most"))
 )
-_heads_of = _heads.where(lanes.c.queue.in_(sa.bindparam("queues", expanding=True)))
+_heads_of = Prepared(_heads.where(among(lanes.c.queue, "queues")))
+_all_heads = Prepared(_heads)
 _first = (
     sa.select(steps.c.id, *ORDER)
     .where(steps.c.queue == sa.bindparam("its_queue"), steps.c.tenant == sa.bindparam("its_tenant"), READY)
@@ -55,17 +58,19 @@ _first = (
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_not_again = steps.c.id.not_in(sa.bindparam("read_ids", expanding=True))
-_more = _first.where(_not_again)
-_unrung = _first.where(sa.or_(steps.c.rung_at.is_(None), steps.c.rung_at < now(sa.bindparam("back_s", type_=sa.Float))))
+_not_again = sa.not_(among(steps.c.id, "read_ids"))
+_long_ago = sa.or_(steps.c.rung_at.is_(None), steps.c.rung_at < now(sa.bindparam("back_s", type_=sa.Float)))
+_unrung = Prepared(_first.where(_long_ago, _not_again))
+_more = Prepared(_first.where(_not_again))
+_from_first = Prepared(_first)
 
-_hold = sa.select(lanes.c.rank).where(_mine).with_for_update(read=True, key_share=True)
-_hold_whole = sa.select(lanes.c.rank).where(_mine).with_for_update(skip_locked=True)
-_raise = sa.update(lanes).where(_mine, sa.or_(lanes.c.rank.is_(None), lanes.c.rank > sa.bindparam("to")))
-_raise = _raise.values(rank=sa.bindparam("to"))
+_hold = Prepared(sa.select(lanes.c.rank).where(_mine).with_for_update(read=True, key_share=True))
+_hold_whole = Prepared(sa.select(lanes.c.rank).where(_mine).with_for_update(skip_locked=True))
+_to = sa.bindparam("to", type_=sa.Integer)
+_raise = Prepared(sa.update(lanes).where(_mine, sa.or_(lanes.c.rank.is_(None), lanes.c.rank > _to)).values(rank=_to))
 _best = sa.select(steps.c.rank).where(READY, steps.c.queue == lanes.c.queue, steps.c.tenant == lanes.c.tenant)
 _ready = _best.order_by(*ORDER).limit(1).scalar_subquery()
-_put_right = sa.update(lanes).where(_mine).values(rank=_ready)
+_put_right = Prepared(sa.update(lanes).where(_mine).values(rank=_ready))
 _others = lanes.alias("others")
 _new_lane = {
     "tenant": sa.bindparam("its_tenant"),
@@ -88,7 +93,7 @@ def _decayed(usage: Any) -> Any:
 
 _estimate = sa.bindparam("estimate_s", type_=sa.Float) * _decayed(sa.bindparam("since", type_=sa.Float))
 _left = _decayed(lanes.c.usage) + sa.bindparam("cpu_s", type_=sa.Float) - _estimate
-_charge = (
+_charge = Prepared(
     sa.update(lanes)
     .where(lanes.c.tenant == sa.bindparam("its_tenant"))
     .values(usage=clock() + sa.func.ln(sa.case((_left < math.exp(UNUSED), math.exp(UNUSED)), else_=_left)))
@@ -98,6 +103,17 @@ _chosen = sa.select(steps.c.id).where(_due).order_by(steps.c.not_before).limit(W
 _chosen = _chosen.with_for_update(skip_locked=True)
 
 
+class Ready(NamedTuple):
+    """A ready step, as its place in the order of claims needs it."""
+
+    id: str
+    rank: int
+    later: bool
+    queued_at: Any
+    job_id: str
+    nth: int  #: its index
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
     """An open lane as a claimer sees it."""
@@ -105,7 +121,7 @@ class Lane:
     tenant: str
     queue: str
     rank: int
-    rows: deque[Any] = field(default_factory=deque)  #: its first ready steps, in their order
+    rows: deque[Ready] = field(default_factory=deque)  #: its first ready steps, in their order
     read_ids: list[str] = field(default_factory=list)  #: of all that were in `rows`
     ended: bool = False  #: there are none behind `rows`
 
@@ -120,14 +136,24 @@ class Charge:
     since: float = 0.0  #: as `clock` tells it
 
 
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The lane that all of the next steps come of; they are not locked, nor known to be there."""
+
+    tenant: str
+    queue: str
+    rank: int
+
+
 @dataclass(slots=True)
 class Choice:
     """The steps that a claim is to take, in order, and the lanes that were found to have less than they say."""
 
-    steps: list[Any] = field(default_factory=list)
+    steps: list[Ready] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     wrong: list[tuple[str, str]] = field(default_factory=list)  #: tenant, queue
     due: bool = False  #: there are steps that waited and needn't any more: `wake` them
+    more: bool = False  #: there may be lanes that weren't looked at
 
 
 def choose(
@@ -143,15 +169,21 @@ def choose(
     past_due: choose although there are steps to wake first.
     unrung_s: only steps that weren't rung in so many seconds; lanes are then left as they are.
     """
-    asked: dict[str, Any] = {"most": limit + SPARE_LANES}
-    if queues is not None:
-        asked["queues"] = list(queues)
-    found = tx.execute(_heads if queues is None else _heads_of, asked).all()
-    usage = {row.tenant: float(row.usage) for row in found}
-    open_ = [Lane(row.tenant, row.queue, row.rank) for row in found]
-    choice = Choice(due=found[0].due if found else tx.execute(_any_due).scalar_one())
+    found = _open_lanes(tx, limit + SPARE_LANES, queues)
+    usage = {row["tenant"]: row["usage"] for row in found}
+    open_ = [Lane(row["tenant"], row["queue"], row["rank"]) for row in found]
+    due = bool(found[0]["due"] if found else _any_due.all(tx, {})[0][0])
+    choice = Choice(due=due, more=len(found) == limit + SPARE_LANES)
     if choice.due and not past_due:
         return choice  # one of them may be the first
+
+    if len(open_) == 1:  # as it is most of the time: nobody else's turn comes
+        _read(tx, open_[0], limit, unrung_s)
+        choice.steps = list(open_[0].rows)
+        choice.charges = [Charge(open_[0].tenant, ESTIMATE_S)] * len(choice.steps)
+        if len(choice.steps) < limit or choice.steps[-1].rank != open_[0].rank:
+            choice.wrong.append((open_[0].tenant, open_[0].queue))
+        return choice
 
     def place(lane: Lane) -> tuple[int, float, str]:
         return lane.rank, usage[lane.tenant], lane.tenant
@@ -162,7 +194,7 @@ def choose(
         others = [place(lane) for lane in open_ if lane.tenant != best[2]]
         for lane in mine:
             if not lane.rows and not lane.ended:
-                turns = _turns(best, min(others, default=None), limit - len(choice.steps), float(found[0].clock))
+                turns = _turns(best, min(others, default=None), limit - len(choice.steps), found[0]["clock"])
                 _read(tx, lane, turns, unrung_s)
             if not lane.rows:
                 open_.remove(lane)
@@ -174,21 +206,39 @@ def choose(
             lane = min(mine, key=lambda lane: tuple(lane.rows[0][1:]))
             choice.steps.append(lane.rows.popleft())
             choice.charges.append(Charge(lane.tenant, ESTIMATE_S))
-            usage[lane.tenant] = _after(usage[lane.tenant], float(found[0].clock))
+            usage[lane.tenant] = _after(usage[lane.tenant], found[0]["clock"])
     return choice
+
+
+def next_lane(tx: Connection, limit: int, queues: Sequence[str] | None = None) -> Next | None:
+    """Return the lane of the next `limit` steps; None when that takes a closer look, as `choose` has it."""
+    found = _open_lanes(tx, 2, queues)
+    if not found or found[0]["due"]:
+        return None
+    best, *others = ((row["rank"], row["usage"], row["tenant"]) for row in found)
+    if others and (others[0][0], others[0][2]) == (best[0], best[2]):
+        return None  # the tenant has some in two queues
+    if _turns(best, others[0] if others else None, limit, found[0]["clock"]) < limit:
+        return None
+    return Next(best[2], found[0]["queue"], best[0])
+
+
+def _open_lanes(tx: Connection, most: int, queues: Sequence[str] | None) -> list[dict[str, Any]]:
+    asked = {"most": most, "queues": queues}
+    return (_all_heads if queues is None else _heads_of).rows(tx, asked)
 
 
 def _read(tx: Connection, lane: Lane, most: int, unrung_s: float | None) -> None:
     asked: dict[str, Any] = {"its_tenant": lane.tenant, "its_queue": lane.queue, "most": most}
     if unrung_s is not None:
-        query = _unrung.where(_not_again)
+        query = _unrung
         asked |= {"back_s": -unrung_s, "read_ids": lane.read_ids}
     elif lane.read_ids:
         query = _more
         asked["read_ids"] = lane.read_ids
     else:
-        query = _first
-    lane.rows.extend(tx.execute(query, asked).all())
+        query = _from_first
+    lane.rows.extend(Ready(*row) for row in query.all(tx, asked))
     lane.read_ids += [row.id for row in lane.rows]
     lane.ended = len(lane.rows) < most
 
@@ -213,20 +263,20 @@ def open_lanes(tx: Connection, ready: Iterable[tuple[str, str, int]]) -> None:
         best[tenant, queue] = min(rank, best.get((tenant, queue), rank))
     for (tenant, queue), rank in sorted(best.items()):
         lane: dict[str, Any] = {"its_tenant": tenant, "its_queue": queue}
-        held = tx.execute(_hold, lane).one_or_none()
+        held = _hold.row(tx, lane)
         if held is None:
             tx.execute(_add[tx.dialect.name], lane)
-            held = tx.execute(_hold, lane).one()
-        if held.rank is None or held.rank > rank:
-            tx.execute(_raise, {**lane, "to": rank})
+            (held,) = _hold.rows(tx, lane)
+        if held["rank"] is None or held["rank"] > rank:
+            _raise.write(tx, {**lane, "to": rank})
 
 
 def put_right(tx: Connection, wrong: Iterable[tuple[str, str]]) -> None:
     """Let lanes say what they have. One that somebody holds is left for the next who looks."""
     for tenant, queue in dict.fromkeys(wrong):
         lane = {"its_tenant": tenant, "its_queue": queue}
-        if tx.execute(_hold_whole, lane).one_or_none() is not None:
-            tx.execute(_put_right, lane)
+        if _hold_whole.row(tx, lane) is not None:
+            _put_right.write(tx, lane)
 
 
 def charge(tx: Connection, charges: Sequence[Charge]) -> None:
@@ -240,7 +290,7 @@ def charge(tx: Connection, charges: Sequence[Charge]) -> None:
         back_s = sum(one.estimate_s * math.exp(one.since - since) for one in theirs if one.estimate_s)
         cpu_s = sum(one.cpu_s for one in theirs)
         told.append({"its_tenant": tenant, "cpu_s": cpu_s, "estimate_s": back_s, "since": since})
-    tx.execute(_charge, told)
+    _charge.write_each(tx, told)
 
 
 def close_charge(claim: Claim, outcome: Outcome) -> Charge:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from reelmill.errors import NotFound, ResultsGone, SourceGone, StaleAttempt, TransitionRefused, UploadNeeded
+from reelmill.errors import NotFound, ResultsGone, SourceGone, TransitionRefused, UploadNeeded
 from reelmill.jobs.lifecycle import (
     ENDED,
     PROCESSING_OF,
@@ -25,11 +24,13 @@ from reelmill.jobs.lifecycle import (
     step_sources,
     target,
 )
-from reelmill.jobs.model import Claim, Job, Json, NewArtifact
-from reelmill.jobs.ports import Failure, Held, NewJob, Opening, Outcome
+from reelmill.jobs.model import Job, Json
+from reelmill.jobs.ports import Failure, Held, NewJob, Opening
 from reelmill.stores import lanes, rows
-from reelmill.stores.schema import artifacts, attempts, events, jobs, now, steps, videos
+from reelmill.stores.prepared import Prepared, new, one_of
+from reelmill.stores.schema import attempts, events, jobs, now, steps, videos
 
+COMPLETED = "Completed"
 OPEN_STEPS = [StepStatus.READY, StepStatus.RUNNING]
 
 Events = Sequence[tuple[str, Json]]
@@ -55,7 +56,7 @@ def warning_of(kind: str, index: int, detail: str | None) -> str:
 
 
 def has_open_step() -> sa.ColumnElement[bool]:
-    return sa.exists().where(steps.c.job_id == jobs.c.id, steps.c.status.in_(OPEN_STEPS)).correlate(jobs)
+    return sa.exists().where(steps.c.job_id == jobs.c.id, one_of(steps.c.status, OPEN_STEPS)).correlate(jobs)
 
 
 def has_spooled() -> sa.ColumnElement[bool]:
@@ -96,20 +97,25 @@ def refusal(tx: Connection, job_id: str, event: Event) -> TransitionRefused | No
     )
 
 
-INSERT_EVENT = sa.insert(events).values(
-    job_id=sa.bindparam("its_job"),
-    seq=sa.bindparam("its_seq"),
-    type=sa.bindparam("its_type"),
-    data=sa.bindparam("its_data"),
-    created_at=now(),
+INSERT_EVENT = Prepared(
+    sa.insert(events).values(
+        job_id=sa.bindparam("its_job"),
+        seq=sa.bindparam("its_seq"),
+        type=sa.bindparam("its_type"),
+        data=sa.bindparam("its_data"),
+        created_at=now(),
+    )
 )
 
 
 def record(tx: Connection, job: rows.Row, events_: Events) -> None:
     """Insert events whose seqs were already taken from the job's row: the last of them is its last_seq."""
     first = job["last_seq"] - len(events_) + 1
-    for i, (kind, data) in enumerate(events_):
-        tx.execute(INSERT_EVENT, {"its_job": job["id"], "its_seq": first + i, "its_type": kind, "its_data": dict(data)})
+    told = [
+        {"its_job": job["id"], "its_seq": first + i, "its_type": kind, "its_data": dict(data)}
+        for i, (kind, data) in enumerate(events_)
+    ]
+    INSERT_EVENT.write_each(tx, told)
 
 
 def note(tx: Connection, job: rows.Row, events_: Events) -> rows.Row:
@@ -120,37 +126,50 @@ def note(tx: Connection, job: rows.Row, events_: Events) -> rows.Row:
     return row
 
 
+_insert_job = Prepared(
+    sa.insert(jobs)
+    .values(
+        **new(jobs, "id", "video_id", "tenant", "user_id", "pipeline", "pipeline_version", "params", "stages",
+              "status", "stage", "steps_planned", "message", "priority", "last_seq", "correlation_id",
+              "trace_context"),
+        run=1,
+        steps_done=0,
+        progress_pct=0.0,
+        warnings=[],
+        created_at=now(),
+        queued_at=sa.case((sa.bindparam("is_queued", type_=sa.Boolean), now())),
+    )
+    .returning(jobs)
+)  # fmt: skip
+
+
 def insert_job(tx: Connection, job: NewJob, status: Status, opening: Opening | None = None) -> Job:
     queued = status is Status.QUEUED
     made: Events = [("job.created", {"pipeline": job.pipeline})]
     if opening is not None:
         made = [*made, ("job.queued", {"stage": opening.stage, "steps": len(opening.specs)})]
-    row = returned(
+    (row,) = _insert_job.rows(
         tx,
-        sa.insert(jobs).values(
-            id=job.id,
-            video_id=job.video_id,
-            tenant=job.tenant,
-            user_id=job.user_id,
-            pipeline=job.pipeline,
-            pipeline_version=job.pipeline_version,
-            params=dict(job.params),
-            stages=[[stage.name, stage.weight] for stage in job.stages],
-            status=status,
-            run=1,
-            **(opened(opening) if opening else {"stage": None, "steps_planned": 0, "steps_done": 0}),
-            progress_pct=0.0,
-            message="Queued" if queued else "Waiting for the upload",
-            warnings=[],
-            priority=job.priority,
-            last_seq=len(made),
-            correlation_id=job.correlation_id,
-            trace_context=job.trace_context,
-            created_at=now(),
-            queued_at=now() if queued else None,
-        ),
+        {
+            "new_id": job.id,
+            "new_video_id": job.video_id,
+            "new_tenant": job.tenant,
+            "new_user_id": job.user_id,
+            "new_pipeline": job.pipeline,
+            "new_pipeline_version": job.pipeline_version,
+            "new_params": dict(job.params),
+            "new_stages": [[stage.name, stage.weight] for stage in job.stages],
+            "new_status": status,
+            "new_stage": opening.stage if opening else None,
+            "new_steps_planned": len(opening.specs) if opening else 0,
+            "new_message": "Queued" if queued else "Waiting for the upload",
+            "new_priority": job.priority,
+            "new_last_seq": len(made),
+            "new_correlation_id": job.correlation_id,
+            "new_trace_context": job.trace_context,
+            "is_queued": queued,
+        },
     )
-    assert row is not None
     record(tx, row, made)
     return rows.to_job(row)
 
@@ -159,37 +178,44 @@ def opened(opening: Opening) -> dict[str, Any]:
     return {"stage": opening.stage, "steps_planned": len(opening.specs), "steps_done": 0}
 
 
+_insert_step = Prepared(
+    sa.insert(steps).values(
+        **new(steps, "id", "job_id", "stage", "stage_no", "index", "kind", "params", "digest", "optional", "tenant",
+              "queue", "rank", "later", "queued_at"),
+        **dict.fromkeys(("run", "attempt", "tries", "crashes"), 0),
+        status=StepStatus.READY,
+        progress=0.0,
+        waits=False,
+        created_at=now(),
+        not_before=now(),
+    )
+)  # fmt: skip
+
+
 def insert_steps(tx: Connection, job: Job, opening: Opening) -> None:
     if not opening.specs:
         return
     stage_no = [stage.name for stage in job.stages].index(opening.stage)
     planned = [
         {
-            "id": f"{job.id}:{opening.stage}:{spec.index}",
-            "job_id": job.id,
-            "stage": opening.stage,
-            "stage_no": stage_no,
-            "index": spec.index,
-            "kind": spec.kind,
-            "params": dict(spec.params),
-            "digest": spec.digest,
-            "optional": spec.optional,
-            "status": StepStatus.READY,
-            "run": 0,
-            "attempt": 0,
-            "tries": 0,
-            "crashes": 0,
-            "progress": 0.0,
-            "tenant": job.tenant,
-            "queue": spec.queue,
-            "rank": -job.priority,
-            "later": not spec.first,
-            "queued_at": job.queued_at,
-            "waits": False,
+            "new_id": f"{job.id}:{opening.stage}:{spec.index}",
+            "new_job_id": job.id,
+            "new_stage": opening.stage,
+            "new_stage_no": stage_no,
+            "new_index": spec.index,
+            "new_kind": spec.kind,
+            "new_params": dict(spec.params),
+            "new_digest": spec.digest,
+            "new_optional": spec.optional,
+            "new_tenant": job.tenant,
+            "new_queue": spec.queue,
+            "new_rank": -job.priority,
+            "new_later": not spec.first,
+            "new_queued_at": job.queued_at,
         }
         for spec in opening.specs
     ]
-    tx.execute(sa.insert(steps).values(created_at=now(), not_before=now()), planned)
+    _insert_step.write_each(tx, planned)
     lanes.open_lanes(tx, [(job.tenant, spec.queue, -job.priority) for spec in opening.specs])
 
 
@@ -218,7 +244,7 @@ def fail_waiting(tx: Connection, job_id: str, failure: Failure) -> Job | None:
     return rows.to_job(row)
 
 
-_follow = (
+_follow = Prepared(
     sa.update(videos)
     .where(videos.c.id == sa.bindparam("its_video"), videos.c.processing_job_id == sa.bindparam("its_job"))
     .values(
@@ -237,15 +263,15 @@ def follow(tx: Connection, job: Job) -> None:
     elif job.status is Status.CANCELLED:
         error = "cancelled"
     told = {"its_status": PROCESSING_OF[job.status], "its_error": error, "has_ended": job.status in ENDED}
-    tx.execute(_follow, {"its_video": job.video_id, "its_job": job.id, **told})
+    _follow.write(tx, {"its_video": job.video_id, "its_job": job.id, **told})
 
 
 # Built once, like what is in claims.py: every job ends by it.
-_finish = (
+_finish = Prepared(
     sa.update(jobs)
     .where(
         jobs.c.id == sa.bindparam("its_job"),
-        jobs.c.status.in_(list(sources(Event.FINISH))),
+        one_of(jobs.c.status, sources(Event.FINISH)),
         sa.func.coalesce(sa.bindparam("its_run", type_=sa.Integer), jobs.c.run) == jobs.c.run,
         ~has_open_step(),
         ~has_spooled(),
@@ -254,7 +280,7 @@ _finish = (
         status=target(Event.FINISH),
         last_seq=jobs.c.last_seq + 1,
         progress_pct=100.0,
-        message="Completed",
+        message=COMPLETED,
         started_at=sa.func.coalesce(jobs.c.started_at, now()),
         completed_at=now(),
     )
@@ -264,11 +290,24 @@ _finish = (
 
 def finish(tx: Connection, job_id: str, run: int | None) -> Job:
     locked(tx, job_id)
-    row = tx.execute(_finish, {"its_job": job_id, "its_run": run}).mappings().one_or_none()
+    row = _finish.row(tx, {"its_job": job_id, "its_run": run})
     if row is None:
         raise refusal(tx, job_id, Event.FINISH)
     record(tx, row, [("job.completed", {})])
     return rows.to_job(row)
+
+
+def finish_last(tx: Connection, job: rows.Row) -> Job | None:
+    """Finish a job whose row this transaction holds, and let its video follow; None while it waits for anything."""
+    if job["steps_done"] < job["steps_planned"]:
+        return None
+    row = _finish.row(tx, {"its_job": job["id"], "its_run": job["run"]})
+    if row is None:
+        return None
+    record(tx, row, [("job.completed", {})])
+    finished = rows.to_job(row)
+    follow(tx, finished)
+    return finished
 
 
 def fail(tx: Connection, job_id: str, run: int | None, failure: Failure) -> Job:
@@ -402,7 +441,7 @@ def _why_not_again(tx: Connection, job_id: str) -> Exception | None:
     return UploadNeeded() if row.upload_status != UploadStatus.UPLOADED else None
 
 
-_lock = sa.select(jobs).where(jobs.c.id == sa.bindparam("its_job")).with_for_update()
+_lock = Prepared(sa.select(jobs).where(jobs.c.id == sa.bindparam("its_job")).with_for_update())
 
 
 def locked(tx: Connection, job_id: str) -> rows.Row:
@@ -411,7 +450,7 @@ def locked(tx: Connection, job_id: str) -> rows.Row:
     A guard that looks at other tables (`has_open_step`) needs it: on PostgreSQL an UPDATE that waited for the row
     sees its new values, but the other tables still as they were before the wait.
     """
-    row = tx.execute(_lock, {"its_job": job_id}).mappings().one_or_none()
+    row = _lock.row(tx, {"its_job": job_id})
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row
@@ -434,14 +473,6 @@ def hold(tx: Connection, job_id: str, run: int | None = None) -> rows.Row | None
 def of(held: Held) -> sa.ColumnElement[bool]:
     """The condition that a step is still running in this attempt."""
     return sa.and_(steps.c.id == held.step_id, steps.c.attempt == held.attempt, steps.c.status == StepStatus.RUNNING)
-
-
-def fence(tx: Connection, claim: Claim) -> rows.Row:
-    """Lock the claim's job if it is still running in the claim's run. Raises StaleAttempt."""
-    row = hold(tx, claim.job.id, claim.run)
-    if row is None:
-        raise StaleAttempt
-    return row
 
 
 def freed(event: StepEvent) -> dict[str, Any]:
@@ -507,39 +538,6 @@ def end_attempt(
             stderr=stderr,
         )
     )
-
-
-def insert_artifacts(tx: Connection, ended: Iterable[tuple[Claim, Outcome]]) -> None:
-    made = [_artifact(claim, one) for claim, outcome in ended if outcome.result for one in outcome.result.artifacts]
-    # Their stamp differs, and one statement has one form for all its rows.
-    for place, stored_at in (("stored", now()), ("spool", None)):
-        some = [one for one in made if one["place"] == place]
-        if some:
-            tx.execute(sa.insert(artifacts).values(created_at=now(), stored_at=stored_at), some)
-
-
-def _artifact(claim: Claim, made: NewArtifact) -> dict[str, Any]:
-    return {
-        "id": str(uuid.uuid4()),
-        "job_id": claim.job.id,
-        "step_id": claim.step.id,
-        "stage": claim.step.stage,
-        "stage_no": [stage.name for stage in claim.job.stages].index(claim.step.stage),
-        "index": claim.step.index,
-        "run": claim.run,
-        "attempt": claim.attempt,
-        "kind": made.kind,
-        "name": made.name,
-        "key": made.key,
-        "size_bytes": made.size_bytes,
-        "sha256": made.sha256,
-        "content_type": made.content_type,
-        "meta": dict(made.meta),
-        "primary": made.primary,
-        "place": made.place,
-        "spool": made.spool,
-        "retries": made.retries,
-    }
 
 
 def count_done(

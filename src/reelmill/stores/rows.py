@@ -16,7 +16,19 @@ from sqlalchemy.engine import RowMapping
 
 from reelmill.errors import CursorInvalid
 from reelmill.jobs.lifecycle import Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Stage, Step, Video, Worker
+from reelmill.jobs.model import (
+    ApiKey,
+    Artifact,
+    Attempt,
+    AuditEntry,
+    Job,
+    JobEvent,
+    Share,
+    Stage,
+    Step,
+    Video,
+    Worker,
+)
 
 Row = RowMapping | Mapping[str, Any]
 M = TypeVar("M")
@@ -69,6 +81,10 @@ def to_event(row: Row) -> JobEvent:
 
 def to_key(row: Row) -> ApiKey:
     return _only(ApiKey, row, scopes=tuple(row["scopes"]))
+
+
+def to_share(row: Row) -> Share:
+    return _only(Share, row, embed=tuple(row["embed"]))
 
 
 def to_audit(row: Row) -> AuditEntry:

@@ -362,6 +362,27 @@ signed_out = sa.Table(
     sa.Column("until", Stamp, nullable=False),
 )
 
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("value", sa.String(64), nullable=False),
+)
+
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    # Goes with its job by itself: a version that knows no shares forgets jobs, too.
+    sa.Column("job_id", sa.String(36), sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("embed", Json, nullable=False),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("expires_at", Stamp, nullable=False),
+    sa.Column("revoked_at", Stamp),
+)
+
 requests = sa.Table(
     "requests",
     metadata,
@@ -369,6 +390,7 @@ requests = sa.Table(
     sa.Column("path", sa.String(255), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("body_sha256", sa.String(64), nullable=False),
+    sa.Column("made", sa.String(36)),  # the id of what the request makes, whenever it comes
     sa.Column("status_code", sa.Integer),
     sa.Column("body", sa.Text),
     sa.Column("content_type", sa.String(255)),

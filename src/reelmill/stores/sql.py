@@ -1,4 +1,4 @@
-"""The SQL store: SQLite and PostgreSQL under one contract. Here are the writes; `reads.py`, `keeping.py` have the rest.
+"""The SQL store: SQLite and PostgreSQL under one contract. Here are writes; `work.py` has the busiest of them.
 
 Invariants of every write:
 - the guard is in the WHERE clause and the row comes back by RETURNING; nothing is read, decided and then written;
@@ -9,8 +9,8 @@ Invariants of every write:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,11 +18,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from reelmill.errors import (
-    DatabaseUnavailable,
     LeaseLost,
     NotFound,
     SourceGone,
-    StaleAttempt,
     TransitionRefused,
     UploadNeeded,
 )
@@ -36,39 +34,46 @@ from reelmill.jobs.lifecycle import (
     StepStatus,
     UploadStatus,
 )
-from reelmill.jobs.model import Artifact, Claim, Job, Json, Step, Video
-from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening, Outcome
+from reelmill.jobs.model import Artifact, Job, Json, Step, Video
+from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening
 from reelmill.stores import claims, lanes, moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
-from reelmill.stores.joined import Joined
 from reelmill.stores.keeping import SqlKeeping
+from reelmill.stores.prepared import Prepared, new
 from reelmill.stores.reads import SqlReads
 from reelmill.stores.schema import jobs, leases, now, steps, videos
-from reelmill.stores.usage import Usage
+from reelmill.stores.work import SqlWork
 from reelmill.stores.workers import SqlWorkers
 
 OPEN_UPLOADS = [UploadStatus.AWAITING, UploadStatus.EXPIRED]  # may still be completed
-ADD_VIDEO = (  # built once: to build it each time would cost as much as to run it
+ADD_VIDEO = Prepared(
     sa.insert(videos)
-    .values(created_at=now(), upload_expires_at=now(sa.bindparam("upload_ttl_s", type_=sa.Float)))
+    .values(
+        **new(videos, "id", "tenant", "user_id", "filename", "content_type", "size_bytes", "sha256", "key", "labels",
+              "processing_job_id", "part_size", "multipart_id"),
+        upload_status=UploadStatus.AWAITING,
+        processing_status=Processing.PENDING,
+        created_at=now(),
+        upload_expires_at=now(sa.bindparam("upload_ttl_s", type_=sa.Float)),
+    )
     .returning(videos)
+)  # fmt: skip
+ITS_VIDEO = sa.and_(
+    videos.c.id == sa.bindparam("its_video"),
+    videos.c.tenant == sa.bindparam("its_tenant"),
+    videos.c.deleted_at.is_(None),
 )
-MOST_JOINED = 32  # claims, or ends, in one transaction
-CLAIM_TRIES = 4  # a lane may have had nothing, steps may have waited until just now
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One call of `claim`."""
-
-    worker_id: str
-    limit: int
-    lease_s: float
-    engine_task_id: str | None
-    queues: tuple[str, ...] | None
-
-
-Ended = tuple[Claim, Outcome]
+READ_UPLOAD = Prepared(sa.select(videos.c.upload_status).where(ITS_VIDEO))
+DRIVE = Prepared(
+    sa.update(videos)
+    .where(ITS_VIDEO, videos.c.upload_status == UploadStatus.UPLOADED)
+    .values(
+        processing_job_id=sa.bindparam("its_job"),
+        processing_status=Processing.PROCESSING,
+        processing_error=None,
+        processing_completed_at=None,
+    )
+)
 
 
 def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStore:
@@ -79,69 +84,67 @@ def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStor
     return SqlStore(open_engine(url), on_commit)
 
 
-class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
+class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping):
     """JobStore on SQLAlchemy Core."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:
         self.engine = engine
         self.on_commit = on_commit or (lambda: None)
-        self._usage = Usage(engine)
-        self._finish: Joined[Ended, Job] = Joined(self._finish_together, MOST_JOINED)
-        self._claim: Joined[Wanted, list[Claim]] = Joined(self._claim_together, MOST_JOINED)
+        self.open_work()
 
     def close_engine(self) -> None:
         """Give all connections back."""
-        self._usage.settle()
-        self._usage.close()
+        self.close_work()
         self.engine.dispose()
 
     # ── videos and jobs ───────────────────────────────────────────────────────────────────────
 
-    @writing
-    def add_video(self, tx: Connection, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
+    def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
         try:
-            row = tx.execute(ADD_VIDEO, {
-                "id": video.id,
-                "tenant": video.tenant,
-                "user_id": video.user_id,
-                "filename": video.filename,
-                "content_type": video.content_type,
-                "size_bytes": video.size_bytes,
-                "sha256": video.sha256,
-                "key": video.key,
-                "labels": dict(video.labels),
-                "upload_status": UploadStatus.AWAITING,
-                "processing_status": Processing.PENDING,
-                "processing_job_id": job.id if job else None,
-                "part_size": video.part_size,
-                "multipart_id": video.multipart_id,
-                "upload_ttl_s": float(video.upload_ttl_s),
-            }).mappings().one()  # fmt: skip
+            return self._add_video(video, job)
         except IntegrityError as error:
-            raise TransitionRefused("There is a video of this key already.") from error
-        return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+            try:
+                return self.video_and_job(video.id)
+            except NotFound:
+                raise TransitionRefused("There is a video of this key already.") from error
 
     @writing
-    def add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
+    def _add_video(self, tx: Connection, video: NewVideo, job: NewJob | None) -> tuple[Video, Job | None]:
+        (row,) = ADD_VIDEO.rows(tx, {
+            "new_id": video.id,
+            "new_tenant": video.tenant,
+            "new_user_id": video.user_id,
+            "new_filename": video.filename,
+            "new_content_type": video.content_type,
+            "new_size_bytes": video.size_bytes,
+            "new_sha256": video.sha256,
+            "new_key": video.key,
+            "new_labels": dict(video.labels),
+            "new_processing_job_id": job.id if job else None,
+            "new_part_size": video.part_size,
+            "new_multipart_id": video.multipart_id,
+            "upload_ttl_s": float(video.upload_ttl_s),
+        })  # fmt: skip
+        return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+
+    def add_job(self, job: NewJob, opening: Opening) -> Job:
+        try:
+            return self._add_job(job, opening)
+        except IntegrityError:
+            with suppress(NotFound):
+                return self.job(job.id, job.tenant)
+            raise
+
+    @writing
+    def _add_job(self, tx: Connection, job: NewJob, opening: Opening) -> Job:
         # The video first, against the usual order: nobody else can wait for a job that isn't there yet,
         # and whoever comes first in this queue must also have the older stamp.
-        mine = sa.and_(videos.c.id == job.video_id, videos.c.tenant == job.tenant, videos.c.deleted_at.is_(None))
-        driven = moves.returned(
-            tx,
-            sa.update(videos)
-            .where(mine, videos.c.upload_status == UploadStatus.UPLOADED)
-            .values(
-                processing_job_id=job.id,
-                processing_status=Processing.PROCESSING,
-                processing_error=None,
-                processing_completed_at=None,
-            ),
-        )
-        if driven is None:
-            there = tx.execute(sa.select(videos.c.upload_status).where(mine)).scalar_one_or_none()
-            if there is None:
+        its = {"its_video": job.video_id, "its_tenant": job.tenant, "its_job": job.id}
+        if not DRIVE.write(tx, its):
+            there = READ_UPLOAD.all(tx, its)
+            if not there:
                 raise NotFound(f"There is no video {job.video_id}.")
-            raise SourceGone if there == UploadStatus.GONE else UploadNeeded
+            raise SourceGone if there[0][0] == UploadStatus.GONE else UploadNeeded
         made = moves.insert_job(tx, job, Status.QUEUED, opening)
         moves.insert_steps(tx, made, opening)
         return made
@@ -288,146 +291,6 @@ class SqlStore(SqlReads, SqlWorkers, SqlKeeping):
         moves.insert_steps(tx, rows.to_job(row), opening)
         moves.record(tx, row, [("stage.opened", {"stage": opening.stage, "steps": len(opening.specs)})])
         return rows.to_job(moves.progress(tx, row))
-
-    # ── work ──────────────────────────────────────────────────────────────────────────────────
-
-    def claim(
-        self,
-        worker_id: str,
-        *,
-        limit: int,
-        lease_s: float,
-        engine_task_id: str | None = None,
-        queues: Sequence[str] | None = None,
-    ) -> list[Claim]:
-        named = None if queues is None else tuple(queues)
-        return self._claim(Wanted(worker_id, limit, lease_s, engine_task_id, named))
-
-    def _claim_together(self, wanted: Sequence[Wanted]) -> Sequence[list[Claim]]:
-        taken: list[list[Claim]] = [[] for _ in wanted]
-        for again in range(CLAIM_TRIES):
-            without = [n for n, theirs in enumerate(taken) if not theirs]
-            got, wrong, due = self._claim_all([wanted[n] for n in without], past_due=again > 0)
-            for n, theirs in zip(without, got, strict=True):
-                taken[n] = theirs
-            self._usage.settle()
-            # In transactions of their own: who holds a lane waits for nobody.
-            if wrong:
-                self._put_right(sorted(wrong))
-            if due:
-                self._wake()
-            if all(taken) or not (wrong or due):
-                break
-        return taken
-
-    @writing
-    def _claim_all(
-        self, tx: Connection, wanted: Sequence[Wanted], *, past_due: bool
-    ) -> tuple[list[list[Claim]], set[tuple[str, str]], bool]:
-        """Return what each gets, the lanes that have less than they say, and whether steps are to be woken."""
-        taken: list[list[Claim]] = [[] for _ in wanted]
-        wrong: set[tuple[str, str]] = set()
-        due = False
-        alike: dict[tuple[str, float, tuple[str, ...] | None], list[int]] = {}
-        for n, one in enumerate(wanted):
-            alike.setdefault((one.worker_id, one.lease_s, one.queues), []).extend([n] * one.limit)
-        for (worker_id, lease_s, queues), places in alike.items():
-            choice = lanes.choose(tx, len(places), queues, past_due=past_due)
-            chosen = choice.steps
-            tasks = [wanted[n].engine_task_id for n in places[: len(chosen)]]
-            got = claims.take(tx, chosen, tasks, worker_id, lease_s) if chosen else []
-            for n, claim in zip(places, got, strict=False):
-                taken[n].append(claim)
-            self._usage.charge(tx, choice.charges)
-            wrong.update(choice.wrong)
-            due = due or choice.due
-        return taken, wrong, due
-
-    @writing
-    def _wake(self, tx: Connection) -> None:
-        lanes.wake(tx)
-
-    @writing
-    def _put_right(self, tx: Connection, wrong: Sequence[tuple[str, str]]) -> None:
-        lanes.put_right(tx, wrong)
-
-    def beat(self, held: Sequence[Held], *, lease_s: float) -> frozenset[Held]:
-        # One transaction each: several step locks at once, without their jobs', could meet a cancel half-way.
-        return frozenset(hold for hold in held if self._beat(hold, lease_s))
-
-    @writing
-    def _beat(self, tx: Connection, hold: Held, lease_s: float) -> bool:
-        kept = moves.returned(tx, sa.update(steps).where(moves.of(hold)).values(lease_until=now(lease_s)))
-        return kept is not None
-
-    @writing
-    def report(self, tx: Connection, claim: Claim, fraction: float, message: str | None = None) -> None:
-        row = moves.hold(tx, claim.job.id, claim.run)
-        mine = moves.of(Held(claim.step.id, claim.attempt)), steps.c.worker_id == claim.worker_id
-        values = {"progress": min(max(fraction, 0.0), 1.0)}
-        if row is None or moves.returned(tx, sa.update(steps).where(*mine).values(values)) is None:
-            raise StaleAttempt
-        moves.progress(tx, row, message=message)
-
-    def close(self, claim: Claim, outcome: Outcome) -> Job:
-        if outcome.event is StepEvent.FINISH and outcome.result is not None and not outcome.result.warnings:
-            return self._finish((claim, outcome))
-        return self._close(claim, outcome)
-
-    @writing
-    def _close(self, tx: Connection, claim: Claim, outcome: Outcome) -> Job:
-        warnings: list[str] = list(outcome.result.warnings) if outcome.result else []
-        if outcome.event is StepEvent.FAIL and claim.step.optional:
-            assert outcome.failure is not None
-            warnings = [moves.warning_of(claim.step.kind, claim.step.index, outcome.failure.detail)]
-        message = (outcome.result.message or None) if outcome.result else None
-        if outcome.event is StepEvent.RELEASE and outcome.failure is not None:
-            message = outcome.failure.detail  # what it waits for
-        row = claims.count(
-            tx,
-            [claim],
-            done=int(bool(outcome.result or warnings)),
-            spooled=claims.spooled(outcome),
-            message=message,
-            warnings=warnings,
-        )
-        claims.close(tx, claim, outcome, row)
-        moves.insert_artifacts(tx, [(claim, outcome)])
-        job = rows.to_job(row)
-        if outcome.event is StepEvent.FAIL and not claim.step.optional:
-            assert outcome.failure is not None
-            job = moves.fail(tx, claim.job.id, claim.run, outcome.failure)
-            moves.follow(tx, job)
-        self._usage.charge(tx, [lanes.close_charge(claim, outcome)])
-        return job
-
-    def _finish_together(self, ended: Sequence[Ended]) -> Sequence[Job | BaseException]:
-        try:
-            return self._finish_all(ended)
-        except DatabaseUnavailable:
-            raise  # it is so for all
-        except Exception as error:
-            if len(ended) == 1:
-                return [error]
-        # One of them can't be recorded, and nothing was written: each for itself.
-        return [self._finish_together([one])[0] for one in ended]
-
-    @writing
-    def _finish_all(self, tx: Connection, ended: Sequence[Ended]) -> list[Job]:
-        by_job: dict[str, list[Ended]] = {}
-        for one in ended:
-            by_job.setdefault(one[0].job.id, []).append(one)
-        done = {job_id: rows.to_job(claims.finish(tx, by_job[job_id])) for job_id in sorted(by_job)}
-        moves.insert_artifacts(tx, ended)
-        self._usage.charge(tx, [lanes.close_charge(claim, outcome) for claim, outcome in ended])
-        # Each sees its job as if they had come one by one: so one alone has ended the stage's last step.
-        left = {job_id: len(theirs) for job_id, theirs in by_job.items()}
-        seen = []
-        for claim, _ in ended:
-            left[claim.job.id] -= 1
-            job, behind = done[claim.job.id], left[claim.job.id]
-            seen.append(replace(job, steps_done=job.steps_done - behind, last_seq=job.last_seq - behind))
-        return seen
 
     @writing
     def set_priority(self, tx: Connection, job_id: str, priority: int, tenant: str | None = None) -> Job:

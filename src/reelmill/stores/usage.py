@@ -36,6 +36,10 @@ class Usage:
         if self._beside is None:
             lanes.charge(tx, charges)
             return
+        self.note(charges)
+
+    def note(self, charges: Sequence[lanes.Charge]) -> None:
+        """Leave charges to the next `settle`, on PostgreSQL."""
         with self._guard:
             self._waiting += charges
 
@@ -49,7 +53,7 @@ class Usage:
                 with self._guard:
                     charges, self._waiting = self._waiting, []
                 if charges:
-                    with self._beside.connect() as connection:
+                    with self._beside.use() as connection:
                         lanes.charge(connection, charges)
             except (DBAPIError, TimeoutError) as error:
                 log.warning("usage not charged", detail=str(error).splitlines()[0])
@@ -58,4 +62,4 @@ class Usage:
 
     def close(self) -> None:
         if self._beside is not None:
-            self._beside.dispose()
+            self._beside.close()

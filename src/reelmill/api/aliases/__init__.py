@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 
-from reelmill.api import jobs
+from reelmill.api import delivery, jobs
 from reelmill.api.access import Guarded
 from reelmill.api.aliases import view_ab as ab
 from reelmill.api.aliases import view_c as c
@@ -55,19 +55,32 @@ ALIASES = (
     Alias(d.D, "POST", "/videos/upload/complete", "/api/v1/uploads/complete", d.complete),
     Alias(d.D, "GET", "/videos/jobs/{job_id}/status", "/api/v1/jobs/{job_id}/status", d.status),
     Alias(E, "GET", "/api/v1/videos/jobs/{job_id}/status", "/api/v1/jobs/{job_id}/status", jobs.get_job_status),
-    Alias(E, "GET", "/api/v1/videos/jobs/{job_id}/download", "/api/v1/jobs/{job_id}/download", jobs.download),
+    Alias(E, "GET", "/api/v1/videos/jobs/{job_id}/download", "/api/v1/jobs/{job_id}/download", delivery.download),
+    Alias(E, "GET", "/api/v1/videos/jobs/{job_id}/stream", "/api/v1/jobs/{job_id}/stream", delivery.stream),
+    Alias(E, "GET", "/api/v1/videos/jobs/{job_id}/metadata", "/api/v1/jobs/{job_id}/metadata", delivery.metadata),
+    Alias(E, "GET", "/api/v1/videos/jobs/{job_id}/thumbnail", "/api/v1/jobs/{job_id}/thumbnail", delivery.thumbnail),
 )
 
 
 def _routes() -> APIRouter:
     router = APIRouter(tags=[TAG["name"]], route_class=Guarded)
-    canonical = {inspect.unwrap(route.endpoint): route for route in jobs.router.routes if isinstance(route, APIRoute)}
+    known = [route for route in (*jobs.router.routes, *delivery.router.routes) if isinstance(route, APIRoute)]
+    canonical = {inspect.unwrap(route.endpoint): route for route in known if "GET" in (route.methods or ())}
     for alias in ALIASES:
         same = canonical.get(alias.handler)
-        told: dict[str, Any] = {"response_class": same.response_class, "responses": same.responses} if same else {}
+        told: dict[str, Any] = (
+            {"response_class": same.response_class, "response_model": same.response_model, "responses": same.responses}
+            if same
+            else {}
+        )
         router.add_api_route(
             alias.path, alias.handler, methods=[alias.method], name=alias.operation_id, deprecated=True, **told
         )
+        if alias.handler in delivery.HEADED:
+            router.add_api_route(
+                alias.path, alias.handler, methods=["HEAD"], name=f"head_{alias.operation_id}",
+                include_in_schema=False, response_class=Response, response_model=None,
+            )  # fmt: skip
     return router
 
 

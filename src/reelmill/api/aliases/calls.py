@@ -132,9 +132,8 @@ def begin(
     labels: Mapping[str, str] | None = None,
 ) -> tuple[Initiated, dict[str, Any]]:
     """Announce the file; return what was made, and the fields of the reply that all views share."""
-    if (video_id := idempotency.remembered(request)) is not None:
-        begun = app.service.upload(who, video_id)
-    else:
+    begun = idempotency.made_before(request, lambda video_id: app.service.upload(who, video_id))
+    if begun is None:
         begun = app.service.initiate(
             who,
             filename=wanted.filename,
@@ -144,8 +143,9 @@ def begin(
             labels={**wanted.labels, **(labels or {})},
             pipeline=wanted.pipeline or view.pipeline,
             params=wanted.params,
+            video_id=idempotency.reserved(request),
         )
-        idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
+    idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
     signed = begun.upload
     if signed is None:
         raise TransitionRefused(f"The upload {begun.video.id} of this Idempotency-Key wants no bytes any more.")

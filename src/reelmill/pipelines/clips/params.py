@@ -5,26 +5,23 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
+from reelmill.jobs.texts import MAX_CHARS, READING_CPS
 from reelmill.media.codecs import Codec
 from reelmill.media.graphs import Fit
 from reelmill.media.segments import Tail
 from reelmill.media.text import Position
+from reelmill.pipelines.declared import Declared, PresetName
 
 MAX_CUTS = 10_000  #: more are never planned; how many steps a job may have is a setting
 MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=5000)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 Moment = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-
-
-class Declared(BaseModel):
-    """Only what is declared exists, and only in its own type: "1" and true are no numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 # ── where to cut ──────────────────────────────────────────────────────────────────────────────
@@ -142,6 +139,38 @@ class UniqueForAll(TextLook):
     )  # fmt: skip
 
 
+class BaseVary(TextLook):
+    """Variations of one text, each clip its own."""
+
+    strategy: Literal["base_vary"] = Field(description="Variations of one text, each clip its own.")
+    text: Text = Field(
+        description=f"The text that is varied; `{{Hello|Welcome}}` gives alternatives, {PLACEHOLDERS} and kept."
+    )
+    language: str | None = Field(
+        None, pattern=r"^[a-z]{2,3}$", description="Its language by ISO 639, like `en`; null: told from the text."
+    )
+    required_words: list[Word] = Field(default_factory=list, max_length=20, description="Each text has all of these.")
+    forbidden_words: list[Word] = Field(default_factory=list, max_length=100, description="No text has any of these.")
+    max_chars: int = Field(MAX_CHARS, ge=1, le=1000, description="Most characters of a text, placeholders filled in.")
+    reading_cps: float | None = Field(
+        READING_CPS, ge=1, le=100,
+        description="Characters a second that viewers can read: a text is no longer than its clip shows it; null: "
+        "any length. It is waived, with a warning, where the given text itself is too long for a clip.",
+    )  # fmt: skip
+    notes: str | None = Field(
+        None, max_length=2000, description="Background for the model, like what the film is about. No instructions."
+    )
+    tell_model: list[Literal["name", "labels"]] = Field(
+        default_factory=lambda: ["name"], description="What the model may know of the video.",  # type: ignore[arg-type]
+    )  # fmt: skip
+    made_by: Literal["auto", "model", "local"] = Field(
+        "auto",
+        description="`auto`: the server's text model, and local rules for what it gets wrong. `model`: it alone, "
+        "or the job fails. `local`: rules alone; nothing leaves the server.",
+    )
+    variant: int = Field(0, ge=0, le=MAX_SEED, description="Another number gives other texts of the model.")
+
+
 def _strategy_of(value: Any) -> str:
     """Return which strategy is meant; `one_for_all` if it isn't said."""
     usual = "one_for_all"
@@ -149,11 +178,13 @@ def _strategy_of(value: Any) -> str:
 
 
 TextParams = Annotated[
-    Annotated[OneForAll, Tag("one_for_all")] | Annotated[UniqueForAll, Tag("unique_for_all")],
+    Annotated[OneForAll, Tag("one_for_all")]
+    | Annotated[UniqueForAll, Tag("unique_for_all")]
+    | Annotated[BaseVary, Tag("base_vary")],
     Discriminator(
         _strategy_of,
         custom_error_type="unknown_strategy",
-        custom_error_message="strategy must be one_for_all or unique_for_all",
+        custom_error_message="strategy must be one_for_all, unique_for_all or base_vary",
     ),
 ]
 
@@ -170,7 +201,7 @@ class VideoParams(Declared):
         description="`smart`: what has no text and no other change is copied bit by bit where the source allows it, "
         "the rest is encoded. `full`: everything is encoded.",
     )
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = Field(
+    preset: PresetName = Field(
         "veryfast", description="The encoder's effort, by x264's names: slower ones make smaller files."
     )
     crf: int | None = Field(

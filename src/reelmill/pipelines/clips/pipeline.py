@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from reelmill.errors import MediaProblem
+from reelmill.errors import MediaProblem, ParamsInvalid
 from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
+from reelmill.jobs.texts import TextSlot, VariedText, WantedTexts, fill, first_alternatives
 from reelmill.media import (
     ClipPlan,
     ClipSettings,
@@ -35,6 +37,7 @@ from reelmill.media.ffmpeg import version
 from reelmill.pipelines.base import Toolbox, digest
 from reelmill.pipelines.clips.params import (
     MAX_CUTS,
+    BaseVary,
     ClipsParams,
     FixedCutting,
     ManualCutting,
@@ -42,7 +45,7 @@ from reelmill.pipelines.clips.params import (
     TextLook,
     VideoParams,
 )
-from reelmill.pipelines.clips.texts import clock, shown_frames, style, texts_of
+from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
 
 THUMBNAIL_WIDTH = 480
 
@@ -50,7 +53,7 @@ THUMBNAIL_WIDTH = 480
 class Clips:
     """Cut a video into clips and put a text on each.
 
-    text     one step: the text of each clip
+    text     one step: the text of each clip; may ask a model
     render   one step a clip: reads its part of the source, draws, encodes, checks
     publish  manifest.json; the contact sheet, which may fail without failing the job
     """
@@ -85,6 +88,8 @@ class Clips:
     ) -> list[StepSpec]:
         probed = Source.from_json(dict(source))
         match stage:
+            case "text" if isinstance(params.text, BaseVary):
+                return [self._vary_spec(probed, source, params, params.text, tenant)]
             case "text":
                 return [self._text_spec(probed, source, params, tenant)]
             case "render":
@@ -93,7 +98,7 @@ class Clips:
                 return [self._clip_spec(probed, source, params, segment, text, tenant) for segment, text in specs]
             case _:
                 clips = sorted(done["render"], key=lambda clip: int(clip["index"]))
-                return self._publish_specs(probed, params, clips, tenant)
+                return self._publish_specs(probed, params, clips, done["text"][0].get("made"), tenant)
 
     def _clips(self, probed: Source, source: Json, params: ClipsParams) -> list[tuple[Segment, str | None]]:
         """Return each clip with the text that is seen on it: None too if the clip ends before it would come up."""
@@ -112,6 +117,24 @@ class Clips:
                 layout(text, style(params.text), *size)
         return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
+    def _vary_spec(self, probed: Source, source: Json, params: ClipsParams, text: BaseVary, tenant: str) -> StepSpec:
+        check_settings(probed, settings(params.video, self.tools.threads))
+        segments = cut(probed, params)
+        slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
+        size = output_size(probed, shape(params.video))
+        if slots:  # what is varied must fit by itself
+            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text), *size)
+        wanted = {
+            "clips": len(segments),
+            "slots": slots,
+            "text": text.model_dump(mode="json"),
+            "size": list(size),
+            "name": str(source["filename"]),
+            "warnings": warnings,
+        }
+        # Whether there is a model is for the worker to say: often it alone has the key.
+        return self._spec(0, "vary", wanted, [], tenant, first=True, queue="cpu" if text.made_by == "local" else "llm")
+
     def _clip_spec(
         self, probed: Source, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
     ) -> StepSpec:
@@ -120,14 +143,16 @@ class Clips:
             "segment": told(segment),
             "text": text,
             "text_frames": shown,
-            "style": params.text.model_dump(mode="json", exclude=NOT_LOOK) if params.text and text else None,
+            "style": params.text.model_dump(mode="json", include=LOOK) if params.text and text else None,
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
         first = segment.index == 0
         return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant, first=first)
 
-    def _publish_specs(self, probed: Source, params: ClipsParams, clips: Sequence[Json], tenant: str) -> list[StepSpec]:
+    def _publish_specs(
+        self, probed: Source, params: ClipsParams, clips: Sequence[Json], texts: Json | None, tenant: str
+    ) -> list[StepSpec]:
         inputs = [str(clip["sha256"]) for clip in clips]
         about = {
             "duration_s": probed.duration_s,
@@ -137,6 +162,8 @@ class Clips:
             "frame_rate": str(probed.video.frame_rate),
         }
         manifest = {"source": about, "params": params.model_dump(mode="json"), "clips": list(clips)}
+        if texts is not None:
+            manifest["texts"] = texts
         sheet = {"clips": [{name: clip[name] for name in SHEET_FIELDS} for clip in clips]}
         return [
             self._spec(0, "manifest", manifest, inputs, tenant),
@@ -153,6 +180,7 @@ class Clips:
         *,
         optional: bool = False,
         first: bool = False,
+        queue: str = "cpu",
     ) -> StepSpec:
         return StepSpec(
             index=index,
@@ -161,6 +189,7 @@ class Clips:
             digest=digest(kind=kind, version=self._tool, params=params, inputs=inputs, tenant=tenant),
             optional=optional,
             first=first,
+            queue=queue,
         )
 
     # ── running: repeatable ───────────────────────────────────────────────────────────────────
@@ -169,6 +198,8 @@ class Clips:
         match step.kind:
             case "text":
                 return self._run_text(step)
+            case "vary":
+                return self._run_vary(step, work)
             case "clip":
                 return self._run_clip(step, work)
             case "manifest":
@@ -179,6 +210,49 @@ class Clips:
     def _run_text(self, step: Step) -> StepResult:
         texts = [None if text is None else {"text": text, "source": "given"} for text in step.params["texts"]]
         return StepResult(output={"texts": texts})
+
+    def _run_vary(self, step: Step, work: Work) -> StepResult:
+        """Let the texts be made: exactly one for each clip that shows one, all different."""
+        wanted, look = step.params, BaseVary(**step.params["text"])
+        facts: dict[str, Any] = {"notes": look.notes} if look.notes else {}
+        if "name" in look.tell_model:
+            facts["video_name"] = wanted["name"]
+        if "labels" in look.tell_model:
+            facts["labels"] = dict(work.claim.video.labels)
+
+        def misfit(text: str) -> str | None:
+            try:
+                layout(text, style(look), *wanted["size"])
+            except ParamsInvalid as problem:
+                return problem.detail
+            return None
+
+        made = self.tools.texts.vary(
+            work.claim.job.tenant,
+            WantedTexts(
+                base=look.text,
+                slots=tuple(TextSlot(max_chars=slot["max_chars"], values=slot["values"]) for slot in wanted["slots"]),
+                language=look.language,
+                required=tuple(look.required_words),
+                forbidden=tuple(look.forbidden_words),
+                facts=facts,
+                variant=look.variant,
+                model=look.made_by != "local",
+                fill=look.made_by != "model",
+            ),
+            fits=misfit,
+            stop=work.stop,
+        )
+        texts: list[Json | None] = [None] * wanted["clips"]
+        for slot, one in zip(wanted["slots"], made.texts, strict=True):
+            texts[slot["clip"]] = {"text": fill(one.text, slot["values"]), "source": one.source}
+        about: dict[str, Any] = {"model": made.model, "requests": made.requests, "tokens_in": made.tokens_in}
+        about |= {"tokens_out": made.tokens_out, "cost": made.cost, "sources": _sources(made.texts)}
+        return StepResult(
+            output={"texts": texts, "made": about},
+            message=f"{len(made.texts)} texts were made",
+            warnings=(*made.warnings, *wanted["warnings"]),
+        )
 
     def _run_clip(self, step: Step, work: Work) -> StepResult:
         wanted = step.params
@@ -282,7 +356,7 @@ class Clips:
         return Limits(deadline_s=self.tools.step_deadline_s, resident_bytes=self.tools.memory_bytes)
 
 
-NOT_LOOK = {"strategy", "text", "texts"}
+LOOK = set(TextLook.model_fields)
 SHEET_FIELDS = ("index", "start_s", "end_s", "thumbnail_key")
 
 
@@ -349,6 +423,11 @@ def _picture(wanted: Json, size: tuple[int, int], path: Path) -> Picture | None:
     if wanted["text"] is None:
         return None
     return draw(layout(wanted["text"]["text"], style(TextLook(**wanted["style"])), *size), path)
+
+
+def _sources(texts: Sequence[VariedText]) -> dict[str, int]:
+    """Return how many texts each source made."""
+    return dict(Counter(text.source for text in texts))
 
 
 def _columns(tiles: int) -> int:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import PurePath
+from typing import Any
 
 from reelmill.errors import ParamsInvalid
+from reelmill.jobs.texts import PLACEHOLDER, fill, first_alternatives, readable
 from reelmill.media import Segment, Source, TextStyle, frame_at
 from reelmill.media.text import MAX_CHARS
-from reelmill.pipelines.clips.params import OneForAll, TextLook, UniqueForAll
+from reelmill.pipelines.clips.params import BaseVary, OneForAll, TextLook, UniqueForAll
 
-PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(index|total|start|name)\}")
+ROOM = 1.5  #: how much longer than the given text a variation may have to be
 
 
-def texts_of(params: OneForAll | UniqueForAll | None, segments: Sequence[Segment], filename: str) -> list[str | None]:
-    """Return each clip's text with its placeholders filled in, None for a clip without.
+def texts_of(
+    params: OneForAll | UniqueForAll | BaseVary | None, segments: Sequence[Segment], filename: str
+) -> list[str | None]:
+    """Return each clip's text with its placeholders filled in, None for a clip without or whose text is still made.
 
     Raises ParamsInvalid if there aren't as many texts as clips.
     """
     match params:
-        case None:
+        case None | BaseVary():
             return [None] * len(segments)
         case UniqueForAll(texts=texts):
             if len(texts) != len(segments):
@@ -44,16 +47,46 @@ def filled(text: str, segment: Segment, total: int, filename: str) -> str:
     `{index}` (from 1), `{total}`, `{start}` ("1:05", on the source's clock) and `{name}` (the file's name without its
     ending). `{{` and `}}` stand for braces; whatever else is in braces stays as it is.
     """
-    values = {
+    values = values_of(segment, total, filename)
+    grown = sum(len(values[found[1]]) for found in PLACEHOLDER.finditer(text) if found[1])
+    if len(text) + grown > 2 * MAX_CHARS:
+        raise ParamsInvalid(f"With its placeholders filled in, a text would have more than {MAX_CHARS} characters.")
+    return fill(text, values)
+
+
+def values_of(segment: Segment, total: int, filename: str) -> dict[str, str]:
+    """Return what the placeholders become on one clip."""
+    return {
         "index": str(segment.index + 1),
         "total": str(total),
         "start": clock(int(segment.start)),
         "name": PurePath(filename).stem or filename,
     }
-    grown = sum(len(values[found[1]]) for found in PLACEHOLDER.finditer(text) if found[1])
-    if len(text) + grown > 2 * MAX_CHARS:
-        raise ParamsInvalid(f"With its placeholders filled in, a text would have more than {MAX_CHARS} characters.")
-    return PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] else found[0][0], text)
+
+
+def slots_of(
+    params: BaseVary, segments: Sequence[Segment], source: Source, filename: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a slot for each clip that shows its text, and warnings of those where no text can be read in time."""
+    slots, warnings = [], []
+    shortest = first_alternatives(params.text)
+    for segment in segments:
+        shown = shown_frames(params, segment, source)
+        if shown is None:
+            continue
+        values = values_of(segment, len(segments), filename)
+        seconds = float(segment.end_s - segment.start_s) * (shown[1] - shown[0]) / segment.frame_count
+        most = readable(seconds, params.reading_cps, params.max_chars)
+        needed = len(fill(shortest, values))
+        # A variation is a little longer than what it varies; a clip that is too short for that gets one all the same.
+        if most < min(params.max_chars, ROOM * needed) and params.reading_cps is not None:
+            most = params.max_chars
+            warnings.append(
+                f"Clip {segment.index + 1} shows its text for {seconds:.1f} s, too short to read {needed} characters "
+                "with ease: its length isn't limited."
+            )
+        slots.append({"clip": segment.index, "max_chars": most, "values": values})
+    return slots, warnings
 
 
 def shown_frames(look: TextLook, segment: Segment, source: Source) -> tuple[int, int] | None:

@@ -15,24 +15,25 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevoked, NotFound
 from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page
-from reelmill.jobs.ports import FreshSecret, StoredReply
+from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.access import ABANDONED_AFTER_S
 from reelmill.stores.dynamo import items
-from reelmill.stores.dynamo.core import Core, writing
+from reelmill.stores.dynamo.core import writing
 from reelmill.stores.dynamo.items import Item
+from reelmill.stores.dynamo.notes import new_note
 from reelmill.stores.dynamo.reads import page_before, page_of
+from reelmill.stores.dynamo.shares import DynamoShares
 from reelmill.stores.dynamo.work import NotUniqueError
 
 
-class DynamoAccess(Core):
+class DynamoAccess(DynamoShares):
     """AccessStore on DynamoDB."""
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────
@@ -42,7 +43,7 @@ class DynamoAccess(Core):
         fresh = FreshSecret(key.id, key.prefix, sha256)
         self._take_secret(fresh, None)
         new = _new_key(key, fresh, self.at())
-        new["note"] = _note(by, "key.create", new["id"], new["tenant"], _about(new), new["created_at"])
+        new["note"] = new_note(by, "key.create", new["id"], new["tenant"], _about(new), new["created_at"])
         self.table.add(new)
         self._log_notes([new])
         return self._shown(new)
@@ -83,7 +84,7 @@ class DynamoAccess(Core):
             key.update(
                 revoked_at=at + timedelta(seconds=overlap_s),
                 successor={"id": fresh.id, "prefix": fresh.prefix, "sha256": fresh.sha256, "at": items.stamp(at)},
-                note=_note(by, "key.rotate", key_id, key["tenant"], told, at),
+                note=new_note(by, "key.rotate", key_id, key["tenant"], told, at),
             )
             return True
 
@@ -103,7 +104,7 @@ class DynamoAccess(Core):
         def stop(key: Item, at: datetime) -> bool:
             if key["revoked_at"] is not None and key["revoked_at"] <= at:
                 return False
-            key.update(revoked_at=at, note=_note(by, "key.revoke", key_id, key["tenant"], _about(key), at))
+            key.update(revoked_at=at, note=new_note(by, "key.revoke", key_id, key["tenant"], _about(key), at))
             return True
 
         key = self._change_key(key_id, stop)
@@ -154,7 +155,7 @@ class DynamoAccess(Core):
             if old["until"] < at:
                 self._log(old["note"])
                 self.table.remove("signed-out", old["sk"])
-        note = _note(by, "browser.signout", by.user_id, by.tenant, None, at)
+        note = new_note(by, "browser.signout", by.user_id, by.tenant, None, at)
         signed_out = Item(pk="signed-out", sk=cookie_sha256, until=at + timedelta(seconds=life_s), note=note)
         if self.table.add(signed_out):
             self._log_notes([signed_out])
@@ -166,7 +167,7 @@ class DynamoAccess(Core):
 
     @writing
     def audit(self, by: Caller, *, action: str, target: str, data: Json | None = None) -> None:
-        self._log(_note(by, action, target, by.tenant, data, self.at()))
+        self._log(new_note(by, action, target, by.tenant, data, self.at()))
 
     def audit_log(
         self,
@@ -178,7 +179,7 @@ class DynamoAccess(Core):
         limit: int = 50,
     ) -> Page[AuditEntry]:
         before = page_before(cursor)
-        self._log_notes([*self.table.query("api-keys"), *self.table.query("signed-out")])
+        self._log_notes([*self.table.query("api-keys"), *self.table.query("signed-out"), *self._noting_shares()])
         tenants = [tenant] if tenant is not None else [each["sk"] for each in self.table.query("audited")]
         having = {name: value for name, value in {"action": action, "target": target}.items() if value is not None}
         logs = (
@@ -216,13 +217,13 @@ class DynamoAccess(Core):
     # ── idempotent requests ───────────────────────────────────────────────────────────────────
 
     @writing
-    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str) -> StoredReply | None:
+    def begin_request(self, tenant: str, path: str, key: str, body_sha256: str, made: str) -> StoredReply | Reservation:
         pk = _request(tenant, path, key)
-        new = Item(pk=pk, sk="request", body_sha256=body_sha256, created_at=self.at())
+        new = Item(pk=pk, sk="request", body_sha256=body_sha256, made=made, created_at=self.at())
         _place_request(new)
         if self.table.add(new):
-            return None
-        taken: list[StoredReply | None] = []
+            return Reservation(made, again=False)
+        taken: list[StoredReply | Reservation] = []
 
         def take_over(there: Item, at: datetime) -> bool:
             taken.clear()
@@ -233,13 +234,13 @@ class DynamoAccess(Core):
                 return False
             if there["created_at"] >= at - timedelta(seconds=ABANDONED_AFTER_S):
                 raise IdempotencyInProgress
-            there["created_at"] = at
+            there.update(created_at=at, made=there["made"] or made)
             _place_request(there)
-            taken.append(None)
+            taken.append(Reservation(there["made"], again=True))
             return True
 
         if self.change(pk, "request", take_over) is None:
-            raise IdempotencyInProgress  # dropped between the two looks: the client may repeat
+            raise IdempotencyInProgress  # purged between the two looks: the client may repeat
         return taken[0]
 
     @writing
@@ -252,10 +253,14 @@ class DynamoAccess(Core):
 
     @writing
     def drop_request(self, tenant: str, path: str, key: str) -> None:
-        pk = _request(tenant, path, key)
-        request = self.table.get(pk, "request")
-        if request is not None and request["status_code"] is None:
-            self.table.remove(pk, "request", version=request["version"])
+        def let_go(request: Item, at: datetime) -> bool:
+            if request["status_code"] is not None:
+                return False
+            request["created_at"] = at - timedelta(seconds=ABANDONED_AFTER_S + 1)
+            _place_request(request)
+            return True
+
+        self.change(_request(tenant, path, key), "request", let_go)
 
     @writing
     def purge_requests(self, older_than_s: float = 86400.0) -> int:
@@ -281,11 +286,3 @@ def _new_key(like: ApiKey, fresh: FreshSecret, at: datetime) -> Item:
 
 def _about(key: Item) -> Json:
     return {"name": key["name"], "scopes": list(key["scopes"]), "subject": key["subject"]}
-
-
-def _note(by: Caller, action: str, target: str, tenant: str, data: Json | None, at: datetime) -> dict[str, Any]:
-    return {
-        "id": str(uuid.uuid4()), "tenant": tenant, "action": action, "target": target, "actor": by.user_id,
-        "actor_key_id": by.key_id, "correlation_id": by.correlation_id, "data": dict(data or {}),
-        "at": items.stamp(at),
-    }  # fmt: skip

@@ -245,7 +245,7 @@ class Work(Reads, Settling):
     # ── ends ──────────────────────────────────────────────────────────────────────────────────
 
     @writing
-    def close(self, claim: Claim, outcome: Outcome) -> Job:
+    def close(self, claim: Claim, outcome: Outcome, *, finish: bool = False) -> Job:  # noqa: ARG002 - left to `apply`
         key = items.key_of(claim.step.id)
         mine = _mark(claim, outcome)
         job = self.table.get(claim.job.id, "job")
