@@ -67,7 +67,7 @@ from reelmill.texts.opening import open_model
 if TYPE_CHECKING:
     from reelmill.stores.dynamo.table import Table
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill")
 
 WAIT_S = 15.0  #: before a step that waited for storage, database or disk is tried again
 

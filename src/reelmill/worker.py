@@ -19,7 +19,7 @@ from celery.worker import WorkController, state
 from reelmill.dispatch.celery import QUEUES, RING, CeleryDispatcher, open_celery, queue_name
 from reelmill.dispatch.inline import InlineDispatcher
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.worker")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.worker")
 
 AGAIN_S = 5.0  #: seconds until a Celery worker that ended is started again
 STOP_S = 10.0

@@ -42,8 +42,8 @@ from reelmill.observe.observer import PlatformObserver
 from reelmill.observe.tracing import NamedSpan, NoSpan, NoTraces, valid
 from reelmill.schemas import ErrorReply, Problem
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
-access_log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.access")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.api")
+access_log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.access")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)

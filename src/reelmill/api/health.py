@@ -17,7 +17,7 @@ from reelmill.errors import InternalError
 from reelmill.schemas import CheckReply, HealthReply, ReadyReply
 from reelmill.wiring import App
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.health")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.health")
 
 router = APIRouter(tags=["health"])
 

@@ -18,7 +18,7 @@ from reelmill.api.errors import as_error, fault, problem
 from reelmill.errors import NotFound, ReelmillError
 from reelmill.jobs.ports import AccessStore, Reservation, StoredReply
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.api")
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"

@@ -14,7 +14,7 @@ from reelmill.jobs.files import Files
 from reelmill.jobs.model import Artifact
 from reelmill.media.pictures import narrowed
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.api")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.api")
 
 WIDTHS = (160, 320, 480, 640, 960, 1280, 1920)  #: pixels; any other is rounded up, so that few are made
 LARGEST = 32 << 20  #: bytes of a picture that is made smaller

@@ -20,7 +20,7 @@ from kombu.exceptions import KombuError
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.errors import BrokerUnavailable
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.dispatch")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.dispatch")
 
 RING = "reelmill.ring"  #: the one task
 QUEUES = ("cpu", "gpu", "io", "llm")

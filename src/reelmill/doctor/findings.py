@@ -15,7 +15,7 @@ import structlog
 from reelmill.errors import CheckTimedOut, InternalError, ReelmillError
 from reelmill.jobs.model import Json
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.doctor")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.doctor")
 
 
 class Level(StrEnum):

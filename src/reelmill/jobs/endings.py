@@ -8,7 +8,7 @@ from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job
 from reelmill.jobs.ports import Observer
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.jobs")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.jobs")
 
 
 def tell_end(observer: Observer, job: Job) -> None:

@@ -15,7 +15,7 @@ from reelmill.errors import DatabaseUnavailable
 from reelmill.jobs.model import Job, JobEvent
 from reelmill.jobs.ports import JobStore
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.feed")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.feed")
 
 Listener = Callable[[list[JobEvent], Job], None]
 BATCH = 500

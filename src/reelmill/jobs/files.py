@@ -23,7 +23,7 @@ from reelmill.errors import ObjectMissing, ReelmillError, Stopped, StorageProble
 from reelmill.jobs.model import Artifact, Located, NewArtifact, Output
 from reelmill.jobs.ports import ObjectStore, Spool
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.files")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.files")
 
 UPLOAD_RETRIES = 3
 LONGEST_REST_S = 60.0
@@ -181,7 +181,7 @@ class Retrying:
         self,
         backoff_s: float,
         stop: threading.Event,
-        told: structlog.stdlib.BoundLogger,
+        told: structlog.typing.FilteringBoundLogger,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
         self.retries = 0  #: of all requests of this file

@@ -13,7 +13,7 @@ import structlog
 from reelmill.errors import DiskLow, ReelmillError
 from reelmill.jobs.files import Files
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.gate")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.gate")
 
 MIB = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -24,7 +24,7 @@ from reelmill.jobs.model import Job, Json, Step, StepSpec
 from reelmill.jobs.params import invalid_params
 from reelmill.jobs.ports import UNOBSERVED, Dispatcher, Failure, JobStore, Observer, Opening, Pipeline
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.jobs")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.jobs")
 
 
 class Planner:

@@ -16,7 +16,7 @@ from reelmill.jobs.lifecycle import CLAIMABLE, ENDED
 from reelmill.jobs.model import Artifact, Job
 from reelmill.jobs.ports import JobStore, Spool
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.reconciler")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.reconciler")
 
 PURGE_EVERY_S = 3600.0
 

@@ -18,7 +18,7 @@ from reelmill.jobs.lifecycle import ENDED, Status
 from reelmill.jobs.model import Caller, Job, Video
 from reelmill.jobs.ports import UNOBSERVED, AccessStore, JobStore, Keeping, Observer, Rules
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.removal")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.removal")
 
 DAY_S = 86_400.0
 BATCH = 100  #: of each kind in one sweep

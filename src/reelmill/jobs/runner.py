@@ -54,7 +54,7 @@ from reelmill.jobs.ports import (
     WorkerSeen,
 )
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.runner")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.runner")
 
 RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
 

@@ -50,7 +50,7 @@ from reelmill.jobs.ports import (
     Pipeline,
 )
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.jobs")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.jobs")
 
 ALREADY = "Job already processed - no action taken"  # older clients look for these words
 NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,255}")

@@ -16,7 +16,7 @@ from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job, Step, Video
 from reelmill.jobs.ports import UNOBSERVED, AccessStore, Dispatcher, JobStore, ObjectStore, Observer
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.sweeper")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.sweeper")
 
 LEASE = "sweeper"
 PURGE_EVERY_S = 3600.0

@@ -61,7 +61,7 @@ from reelmill.objects.s3_place import Place
 from reelmill.objects.s3_probe import ALGORITHM, Probed, probe
 from reelmill.objects.sigv4 import LONGEST_S, Presigner
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.storage")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.storage")
 
 MIB = 1 << 20
 BLOCK = MIB  #: bytes read at once

@@ -24,7 +24,7 @@ from reelmill.errors import DatabaseUnavailable
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Figures
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.metrics")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.metrics")
 
 STUCK_AFTER_S = 3600.0  #: an upload that wasn't completed for so long counts as stuck
 FRESH_S = 5.0  #: figures are good for so long: nobody wears the database out by asking

@@ -15,7 +15,7 @@ from reelmill import __version__
 from reelmill.errors import SettingInvalid
 from reelmill.observe.metrics import Metrics
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.metrics")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.metrics")
 
 
 class MetricsServer:

@@ -13,7 +13,7 @@ import structlog
 from reelmill.errors import ObjectMissing, ReelmillError
 from reelmill.jobs.ports import ObjectStore, Observer
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.storage")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.storage")
 
 #: What goes to the store, by the names of the port. Signing is arithmetic.
 MULTIPART = {"begin_multipart", "list_parts", "complete_multipart", "abort_multipart"}

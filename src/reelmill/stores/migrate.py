@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from reelmill.stores.engine import open_engine
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.database")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.database")
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 UPGRADE_LOCK = 7_346_551  # any number, the same in every process: upgrades of one database wait for each other

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from reelmill.stores import lanes
 from reelmill.stores.engine import open_beside
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.usage")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.usage")
 
 
 class Usage:

@@ -13,7 +13,7 @@ from reelmill.errors import ObjectMissing, StorageProblem
 from reelmill.jobs.ports import ObjectStore
 from reelmill.jobs.texts import TextAsk, TextReply
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.texts")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.texts")
 
 
 class ReplyCache:

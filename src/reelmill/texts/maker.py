@@ -28,7 +28,7 @@ from reelmill.texts.cache import ReplyCache
 from reelmill.texts.contract import Contract, cleaned
 from reelmill.texts.replies import INSTRUCTIONS, shortened
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.texts")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.texts")
 
 REPAIRS = 2  #: further rounds for what broke a rule
 MAX_RETRIES = 3  #: of one request, beyond the first try

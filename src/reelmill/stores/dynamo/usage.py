@@ -18,7 +18,7 @@ from reelmill.stores.dynamo.items import Item
 from reelmill.stores.lanes import ESTIMATE_S, UNUSED, Charge
 from reelmill.stores.schema import AGE_S
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("reelmill.usage")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.usage")
 
 
 def usage_of(tenant: Item, at: datetime) -> float:
