@@ -988,6 +988,18 @@ def test_a_heartbeat_keeps_the_lease(store: SqlStore) -> None:
     assert store.beat([], lease_s=60) == store.still_held([]) == frozenset()
 
 
+def test_what_the_caller_is_at_work_on_is_spared_whatever_the_clock_says(store: SqlStore) -> None:
+    make_job(store, n=2)
+    own, other = store.claim("w", limit=2, lease_s=0.05)
+    assert store.lose_dead(max_crashes=3, spare=[held(own), held(other)]) == []
+    lost: list[Held] = []
+    until = time.monotonic() + 10
+    while time.monotonic() < until and not lost:
+        lost = store.lose_dead(max_crashes=3, spare=[held(own)])
+    assert lost == [held(other)]
+    assert store.close(own, done()).steps_done == 1
+
+
 def test_a_live_lease_is_left_alone(store: SqlStore) -> None:
     make_job(store)
     claim = claim_one(store)

@@ -6,7 +6,7 @@ Each port has one contract suite in `tests/contract/`, run against every adapter
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -331,8 +331,11 @@ class JobStore(Protocol):
         ...
 
     # care
-    def lose_dead(self, *, max_crashes: int) -> list[Held]:
-        """Take back steps whose lease has passed: crashes+1 and ready again, or worker_crashed at the limit."""
+    def lose_dead(self, *, max_crashes: int, spare: Collection[Held] = ()) -> list[Held]:
+        """Take back steps whose lease has passed: crashes+1 and ready again, or worker_crashed at the limit.
+
+        spare: what the caller itself is at work on, whatever the clock says.
+        """
         ...
 
     def release_all(self) -> int:

@@ -214,9 +214,11 @@ class Runner:
         """Return how many steps are being worked on."""
         return len(self._works)
 
-    def beat(self) -> None:
-        """Lengthen the leases of all that runs here. Raises DatabaseUnavailable."""
-        self.store.beat(list(self._held_works()), lease_s=self.policy.lease_s)
+    def beat(self) -> list[Held]:
+        """Lengthen the leases of all that runs here; return what that is. Raises DatabaseUnavailable."""
+        held = list(self._held_works())
+        self.store.beat(held, lease_s=self.policy.lease_s)
+        return held
 
     def alive(self) -> bool:
         """Return whether every worker, and the thread that keeps the leases, is at its work."""

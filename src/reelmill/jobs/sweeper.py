@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -14,7 +14,7 @@ from reelmill.jobs.endings import tell_end
 from reelmill.jobs.keys import output_prefixes, run_of
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job, Step, Video
-from reelmill.jobs.ports import UNOBSERVED, AccessStore, Dispatcher, JobStore, ObjectStore, Observer
+from reelmill.jobs.ports import UNOBSERVED, AccessStore, Dispatcher, Held, JobStore, ObjectStore, Observer
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.sweeper")
 
@@ -48,13 +48,16 @@ class Sweeper:
         dispatcher: Dispatcher,
         advance: Callable[[Job], None],
         drop_parts: Callable[[Video], None],
-        beat: Callable[[], None],
+        beat: Callable[[], Collection[Held]],
         remove: Callable[[], bool],
         policy: SweepPolicy,
         holder: str,
         observer: Observer = UNOBSERVED,
     ) -> None:
-        """remove: what is due, a batch; tells whether there may be more."""
+        """beat: keep the leases of this process's own steps, and name these.
+
+        remove: what is due, a batch; tells whether there may be more.
+        """
         self.store = store
         self.access = access
         self.objects = objects
@@ -102,9 +105,9 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Do one round. Every part is repeatable and guarded: two sweepers at once do no harm."""
-        self.beat()  # we live: a clock that has jumped, or a machine that slept, mustn't make our own steps look dead
+        own = self.beat()  # we live: a clock that jumps, or a machine that slept, mustn't make our own steps look dead
         if time.monotonic() >= self._blind_until:
-            for held in self.store.lose_dead(max_crashes=self.policy.max_crashes):
+            for held in self.store.lose_dead(max_crashes=self.policy.max_crashes, spare=own):
                 job = self.store.job(held.step_id.split(":", 1)[0])
                 self.observer.count("leases_lost")
                 log.warning("lease lost", job_id=job.id, step=held.step_id, attempt=held.attempt, user_id=job.user_id)

@@ -9,7 +9,7 @@ Invariants of every write:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -298,8 +298,8 @@ class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping):
 
     # ── care ──────────────────────────────────────────────────────────────────────────────────
 
-    def lose_dead(self, *, max_crashes: int) -> list[Held]:
-        return [hold for hold in self._dead() if self._lose(hold, max_crashes)]
+    def lose_dead(self, *, max_crashes: int, spare: Collection[Held] = ()) -> list[Held]:
+        return [hold for hold in self._dead() if hold not in spare and self._lose(hold, max_crashes)]
 
     @reading
     def _dead(self, tx: Connection) -> list[Held]:

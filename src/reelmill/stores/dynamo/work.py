@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
@@ -308,15 +308,18 @@ class Work(Reads, Settling):
     # ── care ──────────────────────────────────────────────────────────────────────────────────
 
     @writing
-    def lose_dead(self, *, max_crashes: int) -> list[Held]:
+    def lose_dead(self, *, max_crashes: int, spare: Collection[Held] = ()) -> list[Held]:
         """Also finishes what others left half-way."""
         self.settle_all()
         lost, unsettled = [], set()
         for seen in self.table.index("by_watch", "held"):
             if seen["status"] != StepStatus.RUNNING:
                 unsettled.add(seen["pk"])
-            elif self.leases.see(seen["watch_at"], seen["beat"]) >= seen["lease_s"] and self._lose(seen, max_crashes):
-                lost.append(Held(seen["watch_at"], seen["attempt"]))
+                continue
+            hold = Held(seen["watch_at"], seen["attempt"])
+            silent = self.leases.see(seen["watch_at"], seen["beat"]) >= seen["lease_s"]
+            if silent and hold not in spare and self._lose(seen, max_crashes):
+                lost.append(hold)
         for job_id in unsettled:
             with suppress(NotFound):
                 self.settle(job_id)
