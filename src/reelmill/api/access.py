@@ -185,23 +185,30 @@ class Identity:
 OWNER = Identity("default", "owner", frozenset({"admin"}))
 
 
-async def identify(request: Request) -> Identity:
-    """Return who asks. Nothing is remembered from one request to the next: a revoked key stops working at once.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a request shows of who sends it: a key's secret, or else the browser's cookie."""
+
+    sha256: str
+    cookie: str | None = None
+
+
+async def identify(request: Request, shown: Shown | None = None) -> Identity:
+    """Return who asks. A revoked key stops working within a second, in this process at once.
 
     Raises KeyMissing, KeyInvalid.
     """
-    access = platform(request).access
-    secret = _secret(request)
-    if secret is None:
-        signin: SignIn | None = request.app.state.signin
-        value = _cookie(request)
-        if signin is None or value is None:
-            raise KeyMissing
-        if not signin.accepts(value) or await run_in_threadpool(access.signed_out, _sha256(value)):
+    shown = shown or _shown_by(request)
+    if shown is None:
+        raise KeyMissing
+    if shown.cookie is not None:
+        signin: SignIn = request.app.state.signin
+        ended = platform(request).access.signed_out
+        if not signin.accepts(shown.cookie) or await run_in_threadpool(ended, shown.sha256):
             raise KeyInvalid("The sign-in has ended; start the server again for a new link.")
         return OWNER
     keyring: KeyRing = request.app.state.keyring
-    key = await keyring.find(_sha256(secret))
+    key = await keyring.find(shown.sha256)
     if key is None:
         raise KeyInvalid
     return Identity(key.tenant, key.subject, frozenset(key.scopes), key.id)
@@ -215,22 +222,27 @@ async def admit(request: Request) -> Identity:
     """
     limits: Limits = request.app.state.limits
     now_s = time.monotonic()
-    address = _address(request)
-    secret = _secret(request)
-    given = secret if secret is not None else _cookie(request)
-    name = _sha256(given) if given is not None else None
-    if (name is None or not limits.keys.knows(name)) and limits.addresses.empty(address, now_s):
-        _take(request, limits.addresses, address, now_s)
+    shown = _shown_by(request)
+    if (shown is None or not limits.keys.knows(shown.sha256)) and limits.addresses.empty(_address(request), now_s):
+        _take(request, limits.addresses, _address(request), now_s)
     try:
-        identity = await identify(request)
+        identity = await identify(request, shown)
     except (KeyMissing, KeyInvalid):
-        if name is not None:
-            limits.keys.forget(name)
-        _take(request, limits.addresses, address, now_s)
+        if shown is not None:
+            limits.keys.forget(shown.sha256)
+        _take(request, limits.addresses, _address(request), now_s)
         raise
-    assert name is not None, "nobody is identified by nothing"
-    _take(request, limits.keys, name, now_s)
+    assert shown is not None, "nobody is identified by nothing"
+    _take(request, limits.keys, shown.sha256, now_s)
     return identity
+
+
+def _shown_by(request: Request) -> Shown | None:
+    secret = _secret(request)
+    if secret is not None:
+        return Shown(_sha256(secret))
+    value = _cookie(request)
+    return Shown(_sha256(value), value) if value is not None else None
 
 
 def _address(request: Request) -> str:
@@ -416,6 +428,8 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def _check_query(request: Request, known: set[str]) -> None:
     """Raises RequestInvalid: a misspelt `dry_run` must not make a job."""
+    if not request.scope["query_string"]:
+        return
     for name, value in request.query_params.multi_items():
         field = f"query.{name[:64]}"
         if name not in known:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import secrets
 import time
-import uuid
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +17,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,7 +49,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 MOST_ERRORS = 50  #: faults named in one reply
 BY_CODE = {kind.code: kind for kind in catalogue()}
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  #: a client may invent any number of others
-HIDDEN = re.compile(r"^(/(?:streams|share)/)[^/]+")  #: in a path: what opens it without a key
+OPENED = ("/streams/", "/share/")
+HIDDEN = re.compile(rf"^({'|'.join(OPENED)})[^/]+")  #: in a path: what opens it without a key
 QUIET = {"/healthz", "/metrics", "/readyz"}  #: asked every few seconds by machines
 
 
@@ -162,8 +162,8 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        given = Headers(scope=scope).get("x-request-id", "")
-        correlation_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        given = request.headers.get("x-request-id", "")
+        correlation_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         request.state.correlation_id = correlation_id
         status: int | None = None
 
@@ -171,19 +171,18 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = correlation_id
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.update(getattr(request.state, "rate_headers", {}))
+                told = {"X-Request-Id": correlation_id, "X-Content-Type-Options": "nosniff"}
+                told |= getattr(request.state, "rate_headers", {})
                 if not scope["path"].startswith("/objects/"):
-                    headers.setdefault("Cache-Control", "no-store")  # replies hold signed URLs
+                    told["Cache-Control"] = "no-store"  # replies hold signed URLs
+                _fill(message, told)
             await send(message)
 
         observer: PlatformObserver = scope["app"].state.observer
-        given_trace = valid(Headers(scope=scope).get("traceparent"))
+        given_trace = valid(request.headers.get("traceparent"))
         began = time.monotonic()
         with (
-            structlog.contextvars.bound_contextvars(correlation_id=correlation_id),
+            _bound(correlation_id=correlation_id),
             observer.metrics.requests.track_inprogress(),
             _spanned(observer, scope, given_trace) as span,
         ):
@@ -207,13 +206,35 @@ class Envelope:
                 failed = {"error": f"status {status}"} if status is None or status >= 500 else {}
                 span.tell(**known, **failed, **{"http.response.status_code": status or 499})
                 line = access_log.debug if scope["path"] in QUIET else access_log.info
+                path = scope["path"]
                 line(  # never the query: it may hold a signature or a sign-in token
                     "request",
                     method=scope["method"],
-                    path=HIDDEN.sub(r"\1-", scope["path"]),
+                    path=HIDDEN.sub(r"\1-", path) if path.startswith(OPENED) else path,
                     status=status,
                     seconds=round(seconds, 4),
                 )
+
+
+def _fill(message: Message, headers: Mapping[str, str]) -> None:
+    """Add these headers to the start of a reply, but for those that it has."""
+    raw: list[tuple[bytes, bytes]] = list(message["headers"])
+    there = {name for name, _ in raw}
+    for name, value in headers.items():
+        key = name.lower().encode("latin-1")
+        if key not in there:
+            raw.append((key, value.encode("latin-1")))
+    message["headers"] = raw
+
+
+@contextmanager
+def _bound(**known: str) -> Iterator[None]:
+    """Let lines of the log have these. structlog's own context manager first copies all that is known."""
+    tokens = structlog.contextvars.bind_contextvars(**known)
+    try:
+        yield
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
 
 
 def _spanned(observer: PlatformObserver, scope: Scope, trace_context: str | None) -> AbstractContextManager[NamedSpan]:

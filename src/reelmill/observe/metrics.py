@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -93,6 +94,7 @@ class Metrics:
             name: Histogram(f"reelmill_{name}", one.about, one.labels, buckets=one.buckets, registry=self.registry)
             for name, one in HISTOGRAMS.items()
         }
+        self._labelled: dict[tuple[Any, ...], Any] = {}
         self.requests = Gauge(
             "reelmill_http_requests_in_flight", "Requests that are being answered.", registry=self.registry
         )
@@ -104,13 +106,19 @@ class Metrics:
 
     def count(self, name: str, amount: float = 1.0, /, **labels: str) -> None:
         """Add to a counter of `COUNTERS`."""
-        counter = self._counters[name]
-        (counter.labels(**labels) if labels else counter).inc(amount)
+        child = self._labelled.get((name, *labels.items()))
+        (child or self._label(self._counters[name], name, labels)).inc(amount)
 
     def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Note a value in a histogram of `HISTOGRAMS`."""
-        histogram = self._histograms[name]
-        (histogram.labels(**labels) if labels else histogram).observe(value)
+        child = self._labelled.get((name, *labels.items()))
+        (child or self._label(self._histograms[name], name, labels)).observe(value)
+
+    def _label(self, metric: Any, name: str, labels: Mapping[str, str]) -> Any:
+        """Return a metric with its labels, and remember it: to find it again would cost as much as to count."""
+        child = metric.labels(**labels) if labels else metric
+        self._labelled[(name, *labels.items())] = child
+        return child
 
     def watch(self, collector: Collector) -> None:
         """Ask this collector, too, whenever somebody reads the metrics."""

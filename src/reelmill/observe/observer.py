@@ -26,13 +26,14 @@ class PlatformObserver:
         """Trace what happens within; media programs that run in it are noted, and lines of the log get `trace_id`."""
         given = valid(trace_context)
         with self.traces.span(name, trace_context=given, **attributes) as span:
+            named = trace_id(self.traces.context() or given)
+            known = structlog.contextvars.bind_contextvars(trace_id=named) if named else {}
             noted = told_of_runs.set(self._note)
-            known = {"trace_id": named} if (named := trace_id(self.traces.context() or given)) else {}
             try:
-                with structlog.contextvars.bound_contextvars(**known):
-                    yield span
+                yield span
             finally:
                 told_of_runs.reset(noted)
+                structlog.contextvars.reset_contextvars(**known)
 
     def _note(self, ran: Ran) -> None:
         self.observe("media_run_seconds", ran.wall_s, program=ran.program, result=ran.result)

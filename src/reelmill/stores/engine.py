@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -187,7 +187,12 @@ def _open_sqlite(url: sa.URL) -> Engine:
         except sqlite3.Error as problem:
             raise OperationalError("BEGIN", None, problem) from problem
 
-    _turns[engine] = threading.RLock()
+    writer = _writers[engine] = _Writer()
+
+    @sa.event.listens_for(engine, "engine_disposed")
+    def close(_engine: Engine) -> None:
+        writer.close()
+
     return engine
 
 
@@ -201,12 +206,43 @@ R = TypeVar("R")
 S = TypeVar("S", bound=HasEngine)
 
 
-_turns: WeakKeyDictionary[Engine, threading.RLock] = WeakKeyDictionary()
+class _Writer:
+    """The one writer that SQLite has at a time, in this process: its turn, and the connection that goes with it.
+
+    The others wait here, for SQLite would let them sleep and guess; and to take a connection from a pool, and give it
+    back, costs as much as a row.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.RLock()
+        self._kept: Connection | None = None
+
+    @contextmanager
+    def use(self, engine: Engine) -> Iterator[Connection]:
+        with self._turn:
+            tx, self._kept = self._kept or engine.connect().execution_options(writing=True), None
+            try:
+                with tx.begin():
+                    yield tx
+            except BaseException:
+                tx.close()
+                raise
+            self._kept = tx
+
+    def close(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.invalidate()  # its pool is gone: nobody else would close it
+            kept.close()
 
 
-def _turn(engine: Engine) -> AbstractContextManager[Any]:
-    """Let this process's writers take turns on SQLite: it has one at a time, and lets the others sleep and guess."""
-    return _turns.get(engine) or nullcontext()
+_writers: WeakKeyDictionary[Engine, _Writer] = WeakKeyDictionary()
+
+
+@contextmanager
+def _pooled(engine: Engine) -> Iterator[Connection]:
+    with engine.connect().execution_options(writing=True) as tx, tx.begin():
+        yield tx
 
 
 def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Concatenate[S, P], R]:
@@ -215,7 +251,8 @@ def writing(method: Callable[Concatenate[S, Connection, P], R]) -> Callable[Conc
     @wraps(method)
     def run(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
         def act() -> R:
-            with _turn(self.engine), self.engine.connect().execution_options(writing=True) as tx, tx.begin():
+            writer = _writers.get(self.engine)
+            with writer.use(self.engine) if writer else _pooled(self.engine) as tx:
                 return method(self, tx, *args, **kwargs)
 
         result = again(act)

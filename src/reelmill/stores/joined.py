@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+MOST_JOINED = 32  #: claims, ends or announcements in one transaction
+
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -9,7 +9,7 @@ Invariants of every write:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +38,7 @@ from reelmill.jobs.model import Artifact, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening
 from reelmill.stores import claims, lanes, moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
+from reelmill.stores.joined import MOST_JOINED, Joined
 from reelmill.stores.keeping import SqlKeeping
 from reelmill.stores.prepared import Prepared, new
 from reelmill.stores.reads import SqlReads
@@ -63,6 +64,7 @@ ITS_VIDEO = sa.and_(
     videos.c.tenant == sa.bindparam("its_tenant"),
     videos.c.deleted_at.is_(None),
 )
+Announced = tuple[NewVideo, NewJob | None]
 READ_UPLOAD = Prepared(sa.select(videos.c.upload_status).where(ITS_VIDEO))
 DRIVE = Prepared(
     sa.update(videos)
@@ -90,6 +92,7 @@ class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping):
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:
         self.engine = engine
         self.on_commit = on_commit or (lambda: None)
+        self._announce: Joined[Announced, tuple[Video, Job | None]] = Joined(self._add_together, MOST_JOINED)
         self.open_work()
 
     def close_engine(self) -> None:
@@ -101,31 +104,43 @@ class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping):
 
     def add_video(self, video: NewVideo, job: NewJob | None = None) -> tuple[Video, Job | None]:
         try:
-            return self._add_video(video, job)
+            return self._announce((video, job))
         except IntegrityError as error:
             try:
                 return self.video_and_job(video.id)
             except NotFound:
                 raise TransitionRefused("There is a video of this key already.") from error
 
+    def _add_together(self, announced: Sequence[Announced]) -> Sequence[tuple[Video, Job | None] | BaseException]:
+        try:
+            return self._add_videos(announced)
+        except IntegrityError as error:
+            if len(announced) == 1:
+                return [error]
+        return [self._add_together([one])[0] for one in announced]  # one of them is there already: each for itself
+
     @writing
-    def _add_video(self, tx: Connection, video: NewVideo, job: NewJob | None) -> tuple[Video, Job | None]:
-        (row,) = ADD_VIDEO.rows(tx, {
-            "new_id": video.id,
-            "new_tenant": video.tenant,
-            "new_user_id": video.user_id,
-            "new_filename": video.filename,
-            "new_content_type": video.content_type,
-            "new_size_bytes": video.size_bytes,
-            "new_sha256": video.sha256,
-            "new_key": video.key,
-            "new_labels": dict(video.labels),
-            "new_processing_job_id": job.id if job else None,
-            "new_part_size": video.part_size,
-            "new_multipart_id": video.multipart_id,
-            "upload_ttl_s": float(video.upload_ttl_s),
-        })  # fmt: skip
-        return rows.to_video(row), moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+    def _add_videos(self, tx: Connection, announced: Sequence[Announced]) -> list[tuple[Video, Job | None]]:
+        added = []
+        for video, job in announced:
+            (row,) = ADD_VIDEO.rows(tx, {
+                "new_id": video.id,
+                "new_tenant": video.tenant,
+                "new_user_id": video.user_id,
+                "new_filename": video.filename,
+                "new_content_type": video.content_type,
+                "new_size_bytes": video.size_bytes,
+                "new_sha256": video.sha256,
+                "new_key": video.key,
+                "new_labels": dict(video.labels),
+                "new_processing_job_id": job.id if job else None,
+                "new_part_size": video.part_size,
+                "new_multipart_id": video.multipart_id,
+                "upload_ttl_s": float(video.upload_ttl_s),
+            })  # fmt: skip
+            waiting = moves.insert_job(tx, job, Status.AWAITING_UPLOAD) if job else None
+            added.append((rows.to_video(row), waiting))
+        return added
 
     def add_job(self, job: NewJob, opening: Opening) -> Job:
         try:

@@ -20,11 +20,10 @@ from reelmill.jobs.ports import Held, Outcome
 from reelmill.stores import claims, hot, lanes, moves, published, rows
 from reelmill.stores.claims import Ended
 from reelmill.stores.engine import Standing, again, open_alone, writing
-from reelmill.stores.joined import Joined
+from reelmill.stores.joined import MOST_JOINED, Joined
 from reelmill.stores.schema import now, steps
 from reelmill.stores.usage import Usage
 
-MOST_JOINED = 32  # claims, or ends, in one transaction
 CLAIM_TRIES = 4  # a lane may have had nothing, steps may have waited until just now
 
 
