@@ -297,10 +297,10 @@ def seen_before(job: Job, behind: int) -> Job:
     """
     if not behind:
         return job
-    seen = replace(job, steps_done=job.steps_done - behind, last_seq=job.last_seq - behind)
-    if job.status is Status.RUNNING:
-        return seen
-    return replace(seen, status=Status.RUNNING, last_seq=seen.last_seq - 1, completed_at=None)
+    earlier: dict[str, Any] = {"steps_done": job.steps_done - behind, "last_seq": job.last_seq - behind}
+    if job.status is not Status.RUNNING:
+        earlier |= {"status": Status.RUNNING, "last_seq": job.last_seq - behind - 1, "completed_at": None}
+    return replace(job, **earlier)
 
 
 def count(

@@ -164,7 +164,7 @@ def _open_sqlite(url: sa.URL) -> Engine:
         pool_size=20,
         pool_use_lifo=True,
         max_overflow=20,
-        json_serializer=lambda value: json.dumps(value, ensure_ascii=False),  # SQLite compares labels by their bytes
+        json_serializer=json.JSONEncoder(ensure_ascii=False).encode,  # SQLite compares labels by their bytes
     )
 
     @sa.event.listens_for(engine, "connect")
