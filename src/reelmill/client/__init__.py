@@ -160,7 +160,7 @@ class Client:
             "pipeline": pipeline,
             "params": params,
         }
-        return self._wire.call(InitiateReply, "POST", "/uploads/initiate", json=body)
+        return self._wire.make(InitiateReply, "/uploads/initiate", json=body)
 
     def put(self, upload: Upload, path: Path, *, sent: Got | None = None) -> None:
         """Send the file to storage, exactly as the upload says. Raises StorageProblem."""
@@ -198,7 +198,7 @@ class Client:
     def create_job(self, video_id: str, pipeline: str, params: Mapping[str, Any]) -> JobStatus:
         """Run a pipeline on an uploaded video. Raises ParamsInvalid, UploadNeeded, NotFound."""
         body = {"video_id": video_id, "pipeline": pipeline, "params": params}
-        return self._wire.call(JobStatus, "POST", "/jobs", json=body)
+        return self._wire.make(JobStatus, "/jobs", json=body)
 
     def plan(self, video_id: str, pipeline: str, params: Mapping[str, Any]) -> PlanReply:
         """Return what `create_job` would make; nothing is created."""

@@ -229,7 +229,7 @@ class Sending:
             self._enter("hashing", 0)
             with self._counted(0, size) as blocks:
                 body |= {"sha256": _digest(blocks)}
-        return Standing.begun(self._wire.call(InitiateReply, "POST", "/uploads/initiate", json=body), size)
+        return Standing.begun(self._wire.make(InitiateReply, "/uploads/initiate", json=body), size)
 
     def standing(self, video_id: str) -> Standing | None:
         """Return where an upload of ours stands; None when it can't be gone on with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from reelmill.errors import (
+    IdempotencyInProgress,
     InternalError,
     ObjectExists,
     ObjectMissing,
@@ -27,6 +29,7 @@ from reelmill.errors import (
 from reelmill.schemas import Problem, Upload
 
 LONG_S = 900.0  #: for replies that come after hashing or probing a whole file
+MOST_LOOKS = 20  #: at a request of ours that the server is still at work on
 BUSY = frozenset({502, 503, 504})  #: what stands before a server that is being started answers so
 
 BY_CODE = {kind.code: kind for kind in catalogue()}
@@ -74,6 +77,25 @@ class Wire:
                 if "retry_after_s" not in error.extra:
                     raise
                 again.wait(error)
+
+    def make(self, kind: type[Reply], path: str, **more: Any) -> Reply:
+        """Make something, once: when a reply is lost, the request is sent again under its Idempotency-Key.
+
+        A server that can't be reached in the first place is told of at once.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        again = Again(self.patience_s)
+        reached = False
+        while True:
+            try:
+                return self.ask(kind, "POST", path, headers=headers, **more)
+            except IdempotencyInProgress as error:
+                again.wait(error, most=MOST_LOOKS)
+            except ReelmillError as error:
+                if not reached and isinstance(error.__cause__, httpx2.ConnectError):
+                    raise
+                again.wait(error)
+            reached = True
 
     def insist(self, again: Again, kind: type[Reply], method: str, path: str, **more: Any) -> Reply:
         """Do the same through whatever passes: broken connections, a server that is being started again."""

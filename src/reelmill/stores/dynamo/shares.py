@@ -8,6 +8,7 @@ secrets     signing       the secret
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from reelmill.stores.shares import SECRET_BYTES
 WRITTEN_WITHIN = timedelta(minutes=10)  #: what wasn't written so long after its pointer never will be
 
 
-class DynamoShares(Core):
+class DynamoShares(Core, ABC):
     """The part of `AccessStore` that shares are in."""
 
     def signing_secret(self) -> bytes:
@@ -95,8 +96,10 @@ class DynamoShares(Core):
                 self.table.remove("noting", noting["sk"])
         return found
 
+    @abstractmethod
     def _log(self, note: Mapping[str, Any] | None) -> None:
-        raise NotImplementedError
+        """Write a note to the audit log."""
 
+    @abstractmethod
     def _log_notes(self, noted: Iterable[Item]) -> None:
-        raise NotImplementedError
+        """Write the notes of these items to the audit log, and take them off."""
