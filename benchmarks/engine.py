@@ -29,7 +29,7 @@ from reelmill.dispatch.celery import CeleryDispatcher
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.stores.sql import SqlStore, open_store
 
-COUNT = 1500  #: no-ops, or steps, of each side in a round
+COUNT = 4000  #: no-ops, or steps, of each side in a round
 TRIPS = 150
 WARM_UP = 20  #: trips through Celery that aren't counted: connections, statements
 ME = os.path.abspath(__file__)  # noqa: PTH100 - given to other processes as it is
