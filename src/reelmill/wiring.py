@@ -87,6 +87,7 @@ class App:
     texts: Maker
     service: Service
     planner: Planner
+    chain: Chain
     keeping: Keeping | None  #: what only some stores offer; ask by `offered`
     rules: Rules | None
     removal: Removal | None
@@ -300,6 +301,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         texts=texts,
         service=service,
         planner=planner,
+        chain=chain,
         keeping=keeping,
         rules=rules,
         removal=removal,

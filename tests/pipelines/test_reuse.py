@@ -37,7 +37,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 def asked(*texts: str) -> dict[str, Any]:
-    return {"cutting": {"kind": "fixed", "duration_s": 2}, "text": {"kind": "unique_for_all", "texts": list(texts)}}
+    return {"cutting": {"kind": "fixed", "duration_s": 2}, "text": {"strategy": "unique_for_all", "texts": list(texts)}}
 
 
 def make(app: App, video_id: str, params: dict[str, Any], *, caller: Caller = ME, **more: Any) -> Job:
@@ -178,8 +178,8 @@ def test_a_worker_killed_while_it_copies_leaves_nothing_behind(film: Path, tmp_p
     # A worker that stands still in the middle: a pipe takes the place of the second file that it would read.
     with build(Settings(data=data, workers=0)) as app:
         second = app.service.create_job(ME, video_id, "clips", asked(*TEXTS))
-        thumbnail = next(one for one in app.store.artifacts(first.id) if one.name == "clip-0001.jpg")
-        hidden = Path(app.objects.locate(thumbnail.key))
+        clip = next(one for one in app.store.artifacts(first.id) if one.name == "clip-0001.mp4")
+        hidden = Path(app.objects.locate(clip.key))
     kept = hidden.read_bytes()
     hidden.unlink()
     os.mkfifo(hidden)
@@ -189,7 +189,7 @@ def test_a_worker_killed_while_it_copies_leaves_nothing_behind(film: Path, tmp_p
     while not (copied.is_dir() and list(copied.iterdir())) and time.monotonic() < deadline:
         assert worker.poll() is None
         time.sleep(0.02)
-    assert [path.name for path in copied.iterdir()] == ["clip-0001-r1a1.mp4"]
+    assert [path.name for path in copied.iterdir()] == ["clip-0001-r1a1.jpg"]
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     hidden.unlink()
