@@ -11,6 +11,7 @@ what a crash has left. So each follower is made once.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -193,8 +194,8 @@ class Chain:
 
 
 def _id(job: Job, what: str) -> str:
-    """Return an id that is the same whoever makes it."""
-    return str(uuid.uuid5(uuid.UUID(job.id), what))
+    """Return an id that is the same whoever makes it: as random as the job's own, and of the same form."""
+    return str(uuid.UUID(bytes=hashlib.sha256(f"{job.id} {what}".encode()).digest()[:16], version=4))
 
 
 def ended_before(job: Job) -> str | None:
