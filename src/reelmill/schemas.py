@@ -55,7 +55,19 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+REUSE = "Take over what an earlier job of the same tenant has made; false: make everything anew."
+THEN = "What follows once the job is completed, on what it made; up to 16 jobs, 4 of them one after the other."
+
 # ── uploads ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Follower(Request):
+    """A job that follows another: it runs on what that one made, on each clip or on the best film."""
+
+    pipeline: PipelineName
+    params: dict[str, Any] = Field(default_factory=dict, description="The pipeline's parameters; see GET /pipelines.")
+    reuse: bool = Field(True, description=REUSE)
+    then: list[Follower] = Field(default_factory=list, max_length=16, description=THEN)
 
 
 class InitiateRequest(Request):
@@ -85,6 +97,8 @@ class InitiateRequest(Request):
     )
     pipeline: PipelineName | None = Field(None, description="What to run once the file has arrived.")
     params: dict[str, Any] | None = Field(None, description="The pipeline's parameters; see GET /pipelines.")
+    reuse: bool = Field(True, description=REUSE)
+    then: list[Follower] = Field(default_factory=list, max_length=16, description=THEN)
     multipart: bool = Field(False, description="Send it in parts, which can be parallel and resumed.")
     part_size: int | None = Field(
         None, strict=True, ge=1, le=LARGEST_INTEGER, description="Bytes of each part but the last; ours by default."
@@ -94,6 +108,8 @@ class InitiateRequest(Request):
     def _hang_together(self) -> InitiateRequest:
         if self.params is not None and self.pipeline is None:
             raise ValueError("params are given, but no pipeline that would take them")
+        if self.then and self.pipeline is None:
+            raise ValueError("then is given, but no pipeline that it would follow")
         if self.part_size is not None and not self.multipart:
             raise ValueError("a part_size is given, but not `multipart`")
         return self
@@ -354,6 +370,8 @@ class JobRequest(Request):
     pipeline: PipelineName
     params: dict[str, Any] = Field(default_factory=dict, description="The pipeline's parameters; see GET /pipelines.")
     priority: Priority = Field(0, description="Higher is worked on earlier.")
+    reuse: bool = Field(True, description=REUSE)
+    then: list[Follower] = Field(default_factory=list, max_length=16, description=THEN)
 
 
 class PriorityRequest(Request):
@@ -432,6 +450,7 @@ class StepReply(Reply):
     digest: str
     params: dict[str, Any]
     output: dict[str, Any] | None
+    reused_from: str | None = Field(description="The step whose results were taken over; null of one that was run.")
     error: ErrorReply | None
     created_at: datetime
     started_at: datetime | None
@@ -468,6 +487,21 @@ class JobSummary(Reply):
     completed_at: datetime | None
 
 
+class FollowerReply(Reply):
+    """What came, or may come, of an entry of `then`."""
+
+    pipeline: str
+    params: dict[str, Any]
+    reuse: bool
+    then: list[dict[str, Any]] = Field(description="What shall follow it in turn; its own job tells what came of it.")
+    status: Literal["waiting", "started", "not_started"] = Field(
+        description="`not_started` also while the job before it is failed or cancelled: a retry of that makes it wait."
+    )
+    job_id: str | None = Field(description="Of the first of its jobs; null until it was started.")
+    job_ids: list[str] = Field(description="Of all its jobs: one for each result that it runs on.")
+    why: str | None = Field(description="Why it, or a part of it, wasn't started.")
+
+
 class JobReply(JobSummary):
     """All about one job."""
 
@@ -476,6 +510,10 @@ class JobReply(JobSummary):
     steps_planned: int = Field(description="Of the present stage.")
     steps_done: int
     last_seq: int = Field(description="The newest event's number.")
+    reuse: bool = Field(description="Whether it takes over what earlier jobs have made.")
+    reused: int = Field(description="How many of its steps took over what an earlier one had made.")
+    follows: str | None = Field(description="The job that it follows.")
+    then: list[FollowerReply] = Field(description="What follows it when it is completed.")
     steps: list[StepReply]
 
 

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
         description="`redis://host:6379/0` or `amqp://user:password@host:5672//`: Celery then wakes workers on all "
         "machines. Default: none; workers of other processes look by themselves.",
     )
+    reuse: bool = Field(
+        True,
+        description="Whether a step takes over what an earlier one of the same tenant and the same digest has made.",
+    )
     spool: str | None = Field(
         None,
         pattern=r"^\S",

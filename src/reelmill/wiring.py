@@ -21,6 +21,7 @@ from reelmill import __version__
 from reelmill.dispatch.inline import InlineDispatcher
 from reelmill.errors import DataFolderLocked, NotOffered, SettingInvalid, StorageProblem
 from reelmill.jobs.admission import Admission, Quotas
+from reelmill.jobs.chain import Chain
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.files import Files
 from reelmill.jobs.gate import Gate
@@ -86,6 +87,7 @@ class App:
     texts: Maker
     service: Service
     planner: Planner
+    chain: Chain
     keeping: Keeping | None  #: what only some stores offer; ask by `offered`
     rules: Rules | None
     removal: Removal | None
@@ -215,6 +217,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             part_bytes=settings.part_bytes,
         ),
     )
+    chain = Chain(store=store, files=files, planner=planner, probe=service.probe, upload_ttl_s=settings.upload_ttl_s)
+    planner.on_end = chain.follow
     removal = None
     if keeping is not None and rules is not None:
         removal = Removal(
@@ -251,6 +255,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
             wait_s=min(WAIT_S, 4 * settings.backoff_s),
             grace_s=settings.grace_s,
             queues=settings.queue_names,
+            reuse=settings.reuse,
             engine="celery" if settings.broker_url else "embedded" if settings.embedded else "claims",
         ),
         scratch=settings.data / "scratch",
@@ -260,6 +265,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     )
     observer.metrics.watch(ProcessFigures(settings.written, lambda: (runner.slots, runner.busy())))
     service.on_cancel = runner.look
+    runner.on_end = chain.follow
     if removal is not None:
         removal.on_cancel = runner.look
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -272,6 +278,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         drop_parts=service.parts.drop,
         beat=runner.beat,
         remove=removal.sweep if removal is not None else lambda: False,
+        follow=chain.follow,
         policy=SweepPolicy(
             sweep_s=settings.sweep_s,
             incoming_s=2 * settings.upload_ttl_s,
@@ -294,6 +301,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         texts=texts,
         service=service,
         planner=planner,
+        chain=chain,
         keeping=keeping,
         rules=rules,
         removal=removal,

@@ -12,7 +12,7 @@ from making import ended, make_job
 from reelmill.jobs.lifecycle import StepEvent
 from reelmill.jobs.model import Claim, NewArtifact, StepResult
 from reelmill.jobs.ports import Outcome
-from reelmill.jobs.runner import StepWork
+from reelmill.jobs.work import StepWork
 from reelmill.settings import read_settings
 from reelmill.wiring import App, build
 
@@ -41,11 +41,12 @@ def test_what_a_late_worker_takes_back_is_its_own(app: App, tmp_path: Path) -> N
         return claimed
 
     late = claim()
-    stale = StepWork(app.runner, late, tmp_path / "stale")
+    stale = StepWork(late, tmp_path / "stale", store=app.store, files=app.files)
     theirs = publish(stale, "of the first attempt")
     app.store.close(late, ended(StepEvent.CRASH))
     again = claim()
-    ours = publish(StepWork(app.runner, again, tmp_path / "fresh"), "of the second")
+    fresh = StepWork(again, tmp_path / "fresh", store=app.store, files=app.files)
+    ours = publish(fresh, "of the second")
     app.store.close(again, Outcome(event=StepEvent.FINISH, result=StepResult(output={}, artifacts=(ours,))))
     stale.discard()  # it woke, and was refused
 

@@ -25,6 +25,8 @@ from reelmill.errors import (
     TransitionRefused,
     UploadNeeded,
 )
+from reelmill.jobs.chain import checked as checked_chain
+from reelmill.jobs.chain import follower_of
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Artifact, Attempt, Job, Stage, Step
 from reelmill.jobs.service import has_results
@@ -32,6 +34,7 @@ from reelmill.schemas import (
     ArtifactList,
     ArtifactReply,
     AttemptReply,
+    FollowerReply,
     JobPage,
     JobReply,
     JobRequest,
@@ -97,7 +100,9 @@ def create_job(
 ) -> JobStatus | PlanReply:
     """Run a pipeline on an uploaded video."""
     video_id = known_form("video")(wanted.video_id)
+    then = [one.model_dump() for one in wanted.then]
     if dry_run:
+        checked_chain(app.planner, then)
         chosen = app.planner.pipeline(wanted.pipeline)
         # Checked once: what is left open, as a seed, is settled then, and the plan tells what was settled.
         params = app.planner.checked(chosen, wanted.params).model_dump(mode="json")
@@ -120,6 +125,8 @@ def create_job(
             wanted.params,
             priority=wanted.priority,
             job_id=idempotency.reserved(request),
+            reuse=wanted.reuse,
+            then=then,
         )
     status = status_of(app, job)
     idempotency.keep(request, status.model_copy(update={"download_urls": []}))  # signed URLs are never stored
@@ -157,6 +164,7 @@ def get_job(app: Platform, who: Who, job_id: JobId) -> JobReply:
     attempts: dict[str, list[Attempt]] = {}
     for attempt in app.store.attempts(job_id):
         attempts.setdefault(attempt.step_id, []).append(attempt)
+    steps = app.store.steps(job_id)
     return JobReply(
         **_summary(job),
         queue_position=_queue_position(app, job),
@@ -164,7 +172,11 @@ def get_job(app: Platform, who: Who, job_id: JobId) -> JobReply:
         steps_planned=job.steps_planned,
         steps_done=job.steps_done,
         last_seq=job.last_seq,
-        steps=[_step(step, attempts.get(step.id, [])) for step in app.store.steps(job_id)],
+        reuse=job.reuse,
+        reused=sum(step.reused_from is not None for step in steps),
+        follows=job.follows,
+        then=[FollowerReply(**follower_of(one, job)) for one in job.then],
+        steps=[_step(step, attempts.get(step.id, [])) for step in steps],
     )
 
 
@@ -275,7 +287,7 @@ def _stages(stages: Sequence[Stage]) -> list[StageReply]:
 
 def _step(step: Step, attempts: Sequence[Attempt]) -> StepReply:
     same = (
-        "stage index kind optional run attempt tries crashes progress worker_id digest params output "
+        "stage index kind optional run attempt tries crashes progress worker_id digest params output reused_from "
         "created_at started_at finished_at"
     )
     status: Literal["ready", "running", "done", "failed", "cancelled"] = step.status.value

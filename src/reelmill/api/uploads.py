@@ -95,6 +95,8 @@ def initiate_upload(request: Request, app: Platform, who: Who, wanted: InitiateR
             multipart=wanted.multipart,
             part_size=wanted.part_size,
             video_id=idempotency.reserved(request),
+            reuse=wanted.reuse,
+            then=[one.model_dump() for one in wanted.then],
         )
     idempotency.remember(request, begun.video.id)  # signed URLs are never stored: a replay signs afresh
     video = begun.video

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reelmill.cli.clip import read_params
+from reelmill.cli.following import Anew, Then, read_then
 from reelmill.cli.options import DEFAULT_URL, Data, Json, Key, Url, connect
 from reelmill.cli.output import (
     Code,
@@ -68,6 +70,28 @@ def list_(
     print_table(head, rows)
     if page.next_cursor:
         typer.echo("There are more; raise --limit.", err=True)
+
+
+@app.command()
+def create(
+    video_id: Annotated[str, typer.Argument(metavar="VIDEO", help="An uploaded video's id.")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="What to run on it; see `reelmill pipelines`.")],
+    params: Annotated[str | None, typer.Option(help="The pipeline's parameters as JSON, or @FILE with them.")] = None,
+    then: Then = None,
+    no_reuse: Anew = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Run a pipeline on an uploaded video.
+
+    Example: `reelmill jobs create 8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10 clips --then proxy`
+    """
+    asked, following = read_params(params) if params else {}, read_then(then)
+    with connect(url, api_key, data) as client:
+        status = client.create_job(video_id, pipeline, asked, then=following, reuse=not no_reuse)
+    _print_status(status, as_json)
 
 
 @app.command()
@@ -223,12 +247,17 @@ def _print_job(job: JobReply) -> None:
         "created": stamp(job.created_at),
         "ended": stamp(job.completed_at) if job.completed_at else None,
         "made by": job.user_id,
+        "follows": job.follows,
+        "reused": counted(job.reused, "step") if job.reused else None,
     }
     for name, value in lines.items():
         if value is not None:
             print(f"{name:<15} {shown(value)}")
     for warning in job.warnings:
         print(f"{'warning':<15} {shown(warning)}")
+    for one in job.then:
+        told = ", ".join(one.job_ids) or one.status.replace("_", " ")
+        print(f"{'then':<15} {shown(one.pipeline)}: {told}{f' ({shown(one.why)})' if one.why else ''}")
     if job.steps:
         print()
         head = ["STAGE", "STEP", "KIND", "STATUS", "ATTEMPTS", "WHAT WENT WRONG"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reelmill.cli.clip import folders_for, read_params
+from reelmill.cli.following import Anew, Then, read_then, see_followers
 from reelmill.cli.options import DEFAULT_URL, Data, Json, Key, Url, connect
 from reelmill.cli.output import (
     Code,
@@ -51,7 +52,9 @@ def upload(
     label: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="To find the videos by later. May be repeated.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended.")] = False,
+    then: Then = None,
+    no_reuse: Anew = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the jobs have ended, and what follows.")] = False,
     download: Annotated[
         Path | None,
         typer.Option(
@@ -76,9 +79,14 @@ def upload(
     Example: `reelmill upload films/ --pipeline clips --params '{"cutting": {"duration_s": 10}}' --wait`
 
     Example: `reelmill upload 'films/**/*.mov' --label batch=monday --pipeline clips --download clips`
+
+    Example: `reelmill upload film.mp4 --pipeline clips --then proxy --wait`
     """
     labels = read_labels(label or [])
     asked: dict[str, Any] = {"labels": labels, "pipeline": pipeline, "params": read_params(params) if params else None}
+    asked |= {"then": read_then(then), "reuse": not no_reuse}
+    if then and pipeline is None:
+        raise Refused("--then needs a --pipeline: without one there is no job that it could follow.")
     if (wait or download) and pipeline is None:
         raise Refused("--wait and --download need a --pipeline: without one there is no job.")
     code = Code.OK
@@ -154,6 +162,8 @@ def see_through(client: Client, film: Path, line: dict[str, Any], folder: Path |
         with Progress(film.name, as_json=as_json) as progress:
             client.download_results(job_id, folder, got=lambda got, of: progress.show(100 * got / of, "downloading"))
         line["folder"] = str(folder)
+    if followers := see_followers(client, job_id, folder, as_json=as_json):
+        line["followers"] = followers
 
 
 class Speed:
@@ -233,6 +243,9 @@ def _say(film: Path, line: dict[str, Any], *, as_json: bool) -> None:
     job = f", job {line['job_id']} is {line['status']}" if line["job_id"] else ""
     into = f"; results in {shown(line['folder'])}" if "folder" in line else ""
     print(f"{shown(film)}: video {line['video_id']}{job}{into} ({size_text(line['size'])}{before})")
+    for one in line.get("followers", ()):
+        results = f"; results in {shown(one['folder'])}" if "folder" in one else ""
+        print(f"  then {one['pipeline']}: job {one['job_id']} is {one['status']}{results}")
 
 
 def _failed(given: str, error: Exception, *, as_json: bool, **line: Any) -> Code:

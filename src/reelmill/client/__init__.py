@@ -13,7 +13,7 @@ ServerUnreachable. A Client may be shared by threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -102,13 +102,16 @@ class Client:
         part_size: int | None = None,
         progress: Tell | None = None,
         resume: bool = True,
+        then: Sequence[Mapping[str, Any]] = (),
+        reuse: bool = True,
     ) -> Uploaded:
         """Send a file, have it verified and, with a pipeline, its job queued. Memory stays flat.
 
         A file beyond 32 MiB goes in `parallel` parts at a time, each checked by its SHA-256; part_size: bytes, the
         server's choice by default. progress: called about ten times a second, in this thread. When this process was
         killed, the same call in another goes on with the parts that have arrived; resume=False begins anew, and so
-        does a file that has changed. After Ctrl-C in the middle the upload can be resumed as well.
+        does a file that has changed. After Ctrl-C in the middle the upload can be resumed as well. then, reuse: of the
+        job, as `create_job` has them.
 
         Raises RequestInvalid, ParamsInvalid, PipelineUnknown before a byte is sent; SourceChanged when somebody
         writes to the file; UploadProblem, StorageProblem; ServerUnreachable after `patience_s` without the server.
@@ -119,6 +122,8 @@ class Client:
             "labels": dict(labels or {}),
             "pipeline": pipeline,
             "params": dict(params) if params is not None else None,
+            **({"then": list(then)} if then else {}),
+            **({} if reuse else {"reuse": False}),
         }
         with records.held(self._state or records.state_folder(), self.url, path) as slot:
             if not resume:
@@ -195,9 +200,21 @@ class Client:
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
-    def create_job(self, video_id: str, pipeline: str, params: Mapping[str, Any]) -> JobStatus:
-        """Run a pipeline on an uploaded video. Raises ParamsInvalid, UploadNeeded, NotFound."""
-        body = {"video_id": video_id, "pipeline": pipeline, "params": params}
+    def create_job(
+        self,
+        video_id: str,
+        pipeline: str,
+        params: Mapping[str, Any],
+        *,
+        then: Sequence[Mapping[str, Any]] = (),
+        reuse: bool = True,
+    ) -> JobStatus:
+        """Run a pipeline on an uploaded video. Raises ParamsInvalid, UploadNeeded, NotFound.
+
+        then: what follows when it is completed, on what it made: `{"pipeline": …, "params": …, "then": […]}` each.
+        reuse: whether steps take over what earlier jobs have made.
+        """
+        body = {"video_id": video_id, "pipeline": pipeline, "params": params, "then": list(then), "reuse": reuse}
         return self._wire.make(JobStatus, "/jobs", json=body)
 
     def plan(self, video_id: str, pipeline: str, params: Mapping[str, Any]) -> PlanReply:

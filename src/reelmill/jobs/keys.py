@@ -49,6 +49,11 @@ def output_key(claim: Claim, name: str, *, beside_source: bool = False) -> str:
     return f"{output_prefix(claim.job)}{step.stage}/{step.index}/{fenced}"
 
 
+def is_beside(key: str) -> bool:
+    """Tell whether an output lies where `beside_prefix` has it."""
+    return key.split("/")[1] == "proxy"
+
+
 def job_of(key: str) -> str | None:
     """Return the id of the job that an output key belongs to; None for any other key."""
     parts = key.split("/")

@@ -13,6 +13,7 @@ from reelmill.jobs.lifecycle import CLAIMABLE, Processing, Status, StepStatus, U
 Json = Mapping[str, Any]
 Place = Literal["stored", "spool"]
 
+REUSED_FROM = "reused_from"  #: in a step's output: the id of the step whose results were taken over
 STORING = "storing"  #: the stage that is shown of a job whose finished files wait in a spool
 
 
@@ -100,6 +101,10 @@ class Job:
     deleted_at: datetime | None = None  #: with its video
     outputs_removed_at: datetime | None = None  #: since then its files are gone
     events_removed_at: datetime | None = None  #: since then its events are gone
+    reuse: bool = True  #: steps that were done before for the same tenant aren't run again
+    then: tuple[Json, ...] = ()  #: what follows when it is completed, as `chain.py` has it
+    follows: str | None = None  #: the id of the job that it follows
+    followed_at: datetime | None = None  #: since then what follows has been started
 
     @property
     def storing(self) -> bool:
@@ -143,6 +148,11 @@ class Step:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def reused_from(self) -> str | None:
+        """The id of the step whose results were taken over, None of one that was run."""
+        return str(self.output[REUSED_FROM]) if self.output and REUSED_FROM in self.output else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -44,6 +44,7 @@ class Planner:
         self.dispatcher = dispatcher
         self.max_steps = max_steps
         self.observer = observer
+        self.on_end: Callable[[Job], None] = lambda _: None  #: called after a job has ended here
 
     def pipeline(self, name: str) -> Pipeline:
         """Raises PipelineUnknown."""
@@ -115,7 +116,9 @@ class Planner:
                 return
             if not rest:
                 with suppress(TransitionRefused):  # somebody else finished it, or it was cancelled
-                    tell_end(self.observer, self.store.apply(job.id, Event.FINISH, run=job.run))
+                    ended = self.store.apply(job.id, Event.FINISH, run=job.run)
+                    tell_end(self.observer, ended)
+                    self.on_end(ended)
                 return
             done: dict[str, list[Json]] = {name: [] for name in names}
             for step in steps:

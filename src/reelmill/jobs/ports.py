@@ -88,6 +88,9 @@ class NewJob:
     priority: int = 0
     correlation_id: str | None = None
     trace_context: str | None = None
+    reuse: bool = True
+    then: tuple[Json, ...] = ()
+    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class Outcome:
     stderr: str | None = None
     cpu_s: float = 0.0  #: processor seconds that the attempt used; charged to the tenant
     versions: Json | None = None  #: of reelmill and ffmpeg on the worker
+    reusable: bool = False  #: with FINISH: later steps of the same digest may take it over, see `made_before`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +365,14 @@ class JobStore(Protocol):
         """Fail jobs whose upload wasn't completed in time, and mark their videos expired."""
         ...
 
+    def unfollowed(self, limit: int = 10) -> list[Job]:
+        """Return completed jobs for which nobody has started yet what shall follow; none that are deleted."""
+        ...
+
+    def followed(self, job_id: str, then: Sequence[Json]) -> Job | None:
+        """Record what came of what follows a completed job; None when it was recorded before. Event `job.followed`."""
+        ...
+
     def lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take or keep a named lease, so that one sweeper works at a time."""
         ...
@@ -370,6 +382,15 @@ class JobStore(Protocol):
         ...
 
     def mark_swept(self, job_id: str) -> None: ...
+
+    # reuse
+    def made_before(self, tenant: str, digest: str) -> list[Step]:
+        """Return a few done steps of this tenant with this digest, the newest first: their results may be taken over.
+
+        None of jobs that are deleted or whose files were removed. Whether the files are there is for who takes them to
+        see. A store may know only of those that were closed as `reusable`, and only of the first or last of them.
+        """
+        ...
 
     # the spool
     def spooled(self, spool: str, limit: int = 100) -> list[Artifact]:
@@ -786,6 +807,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def copy(self, source: str, key: str, *, size_bytes: int, content_type: str, sha256: str) -> ObjectInfo:
+        """Make another object of an object's bytes, within the store, checked; replaces what was there.
+
+        What becomes of either doesn't touch the other. size_bytes: `limits.put_bytes` at most. sha256: hex.
+        Raises ObjectMissing; BodyMismatch when the source isn't what is told here: then there is nothing under `key`.
+        """
+        ...
+
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Yield the object's bytes in blocks. Raises ObjectMissing."""
         ...
@@ -1012,7 +1041,8 @@ class Pipeline(Protocol):
     """A plug-in that knows how to make something. `plan` is pure; `run` is repeatable.
 
     `name`, `version`, `title`, `stages` (weights sum to 100) and the JSON schema of `Params` are all that
-    API, CLI, docs and UI need to offer it.
+    API, CLI, docs and UI need to offer it. One that has `reusable`, too, a collection of kinds of steps, lets results
+    of these be taken over by later steps of the same digest (`jobs/reuse.py` says what that asks of them).
     """
 
     name: str

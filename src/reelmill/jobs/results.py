@@ -51,6 +51,13 @@ def best(artifacts: Sequence[Artifact]) -> Artifact | None:
     return max(films(artifacts), key=_height, default=None)
 
 
+def followed(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """Return the results that a following job runs on: each clip; of films that show the same, in sizes, the best."""
+    playable = [one for one in films(artifacts) if one.primary]
+    clips = [one for one in playable if one.kind == "clip"]
+    return clips or [one for one in (best(playable),) if one is not None]
+
+
 def _height(artifact: Artifact) -> float:
     return number(artifact, "height") or 0.0
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
 import shutil
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,6 @@ from reelmill.errors import (
     InternalError,
     MediaProblem,
     NotFound,
-    ObjectMissing,
     ReelmillError,
     StaleAttempt,
     Stopped,
@@ -37,11 +35,10 @@ from reelmill.errors import (
     StorageUnavailable,
 )
 from reelmill.jobs.endings import tell_end
-from reelmill.jobs.files import Files, sha256_of
+from reelmill.jobs.files import Files
 from reelmill.jobs.gate import Gate, ran_full
-from reelmill.jobs.keys import output_key
 from reelmill.jobs.lifecycle import Status, StepEvent
-from reelmill.jobs.model import Claim, Job, Json, Located, NewArtifact, Step
+from reelmill.jobs.model import Claim, Job, Step
 from reelmill.jobs.ports import (
     UNOBSERVED,
     Dispatcher,
@@ -53,6 +50,8 @@ from reelmill.jobs.ports import (
     Pipeline,
     WorkerSeen,
 )
+from reelmill.jobs.reuse import is_reusable, made_before, with_warnings
+from reelmill.jobs.work import StepWork, shown_command
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.runner")
 
@@ -77,6 +76,7 @@ class WorkPolicy:
     wait_s: float = 15.0  #: before a step that waits for storage, database or disk may be claimed again
     grace_s: float = 30.0
     queues: tuple[str, ...] | None = None  #: that steps are taken of; None: all
+    reuse: bool = True  #: results of earlier steps of the same digest are taken over
     engine: str = "embedded"  #: what wakes the workers, as the register of workers tells
 
 
@@ -137,6 +137,7 @@ class Runner:
         metered: counts the processor seconds of the child processes that a step starts.
         versions: of reelmill and its tools; noted with each attempt.
         """
+        self.on_end: Callable[[Job], None] = lambda _: None  #: called after a job has ended here
         self._metered = metered
         self._versions = versions
         self.store = store
@@ -271,7 +272,10 @@ class Runner:
             job_id=claim.job.id, step=claim.step.id, attempt=claim.attempt,
         ) as span:  # fmt: skip
             self._tell_claim(claim)
-            work = StepWork(self, claim, self._scratch / uuid.uuid4().hex)
+            work = StepWork(
+                claim, self._scratch / uuid.uuid4().hex, store=self.store, files=self.files, observer=self.observer,
+                report_s=self.policy.report_s,
+            )  # fmt: skip
             with self._works_guard:
                 self._works[held] = work
             began = time.monotonic()
@@ -331,6 +335,7 @@ class Runner:
             self.advance(job)
         elif job.completed_at is not None:
             tell_end(self.observer, job)
+            self.on_end(job)
         return str(outcome.event)
 
     def _cause(self, error: Exception) -> Exception:
@@ -358,8 +363,16 @@ class Runner:
             work.scratch.mkdir(parents=True)
             if claim.job.pipeline not in self.pipelines:
                 raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
-            result = self.pipelines[claim.job.pipeline].run(claim.step, work)
-            return Outcome(event=StepEvent.FINISH, result=result, command=work.commands())
+            pipeline = self.pipelines[claim.job.pipeline]
+            reusable = is_reusable(pipeline, claim.step)
+            made = made_before(self.store, work) if reusable and self.policy.reuse and claim.job.reuse else None
+            if made is not None:
+                self.observer.count("steps_reused", pipeline=pipeline.name, kind=claim.step.kind)
+                return Outcome(event=StepEvent.FINISH, result=made, reusable=True)
+            result = pipeline.run(claim.step, work)
+            if reusable:
+                result = with_warnings(result)
+            return Outcome(event=StepEvent.FINISH, result=result, command=work.commands(), reusable=reusable)
         except Exception as error:
             if not isinstance(error, ReelmillError):
                 log.exception("step failed unexpectedly")
@@ -470,128 +483,3 @@ class Runner:
         if known.draining_at is not None and not self._draining.is_set():
             log.info("draining, as somebody asked", worker=self.worker_id)
             self.drain()
-
-
-class StepWork:
-    """The `Work` of one claimed step."""
-
-    def __init__(self, runner: Runner, claim: Claim, scratch: Path) -> None:
-        self.claim = claim
-        self.scratch = scratch
-        self.stop = threading.Event()
-        self.silent = False  #: stopped because the database was away too long: handed back when it answers
-        self.closing = False  #: done, and being recorded: that it isn't ours any more may be our own doing
-        self._runner = runner
-        self._commands: list[str] = []
-        self._published: list[str] = []
-        self._reported_at = 0.0
-
-    def locate(self, key: str) -> Located:
-        with self._or_elsewhere(key):
-            return self._runner.files.locate(key)
-
-    def fetch(self, key: str, name: str) -> Path:
-        path = self.scratch / name
-        with path.open("wb") as file, self._or_elsewhere(key):
-            for block in self._runner.files.open(key):
-                file.write(block)
-        return path
-
-    @contextmanager
-    def _or_elsewhere(self, key: str) -> Iterator[None]:
-        """Let a step wait for a file that lies in another machine's spool. Raises StorageUnavailable for it."""
-        try:
-            yield
-        except ObjectMissing as missing:
-            if any(
-                made.key == key and made.place == "spool" for made in self._runner.store.artifacts(self.claim.job.id)
-            ):
-                raise StorageUnavailable(f"{key} is kept on another machine until storage answers") from missing
-            raise
-
-    def progress(self, fraction: float, message: str | None = None) -> None:
-        self._check()
-        moment = time.monotonic()
-        if moment - self._reported_at < self._runner.policy.report_s:
-            return
-        self._reported_at = moment
-        with suppress(DatabaseUnavailable):  # progress may be late; the step must not suffer
-            try:
-                self._runner.store.report(self.claim, fraction, message)
-            except StaleAttempt:
-                self._runner.observer.count("stale_writes")
-                self.stop.set()
-                self._check()
-
-    def command(self, argv: Sequence[str]) -> None:
-        self._commands.append(shown_command(argv))
-
-    def commands(self) -> str | None:
-        """Return the recorded commands, a line each."""
-        return "\n".join(self._commands) or None
-
-    def publish(
-        self,
-        path: Path,
-        *,
-        kind: str,
-        name: str,
-        content_type: str,
-        meta: Json | None = None,
-        primary: bool = False,
-        beside_source: bool = False,
-    ) -> NewArtifact:
-        self._check_held()
-        made = NewArtifact(
-            kind=kind,
-            name=name,
-            key=output_key(self.claim, name, beside_source=beside_source),
-            size_bytes=path.stat().st_size,
-            sha256=sha256_of(path),
-            content_type=content_type,
-            meta=meta or {},
-            primary=primary,
-        )
-        self._published.append(made.key)
-        self._runner.observer.observe("artifact_bytes", made.size_bytes, pipeline=self.claim.job.pipeline, kind=kind)
-        return self._runner.files.put(path, made, self.stop)
-
-    def keep(self, path: Path, name: str) -> str:
-        made = self.publish(path, kind="kept", name=name, content_type="application/octet-stream")
-        if made.place == "spool":  # later steps may run on machines that don't see it
-            self._runner.files.delete(made.key)
-            raise StorageUnavailable(f"{name} is for other machines, which storage alone reaches")
-        return made.key
-
-    def discard(self) -> None:
-        """Remove what was published for nothing; what can't be removed now is swept later.
-
-        What a row names stays: the closing write whose reply was lost was done, and then refused as a second one.
-        """
-        if not self._published:
-            return
-        try:
-            named = {artifact.key for artifact in self._runner.store.artifacts(self.claim.job.id)}
-        except DatabaseUnavailable:
-            return
-        for key in self._published:
-            if key not in named:
-                self._runner.files.delete(key)
-
-    def _check_held(self) -> None:
-        """Raises Stopped when the step isn't ours any more: a worker that was frozen must store nothing."""
-        self._check()
-        held = Held(self.claim.step.id, self.claim.attempt)
-        with suppress(DatabaseUnavailable):  # then the closing write will tell
-            if held not in self._runner.store.still_held([held]):
-                self.stop.set()
-        self._check()
-
-    def _check(self) -> None:
-        if self.stop.is_set():
-            raise Stopped
-
-
-def shown_command(argv: Sequence[str]) -> str:
-    """Return a command to read and to paste; signed URLs lose their queries, which are secrets."""
-    return shlex.join(w.split("?", 1)[0] if w.startswith(("http://", "https://")) else w for w in argv)

@@ -6,9 +6,9 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from pydantic import BaseModel
@@ -29,6 +29,7 @@ from reelmill.errors import (
     UploadNeeded,
     UploadProblem,
 )
+from reelmill.jobs import chain
 from reelmill.jobs.admission import Admission
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.files import Files
@@ -130,12 +131,15 @@ class Service:
         multipart: bool = False,
         part_size: int | None = None,
         video_id: str | None = None,
+        reuse: bool = True,
+        then: Sequence[Json] = (),
     ) -> Initiated:
         """Make a video and, with `pipeline`, its job in `awaiting_upload`; sign the PUT for its bytes.
 
         filename: 1–255 characters that are no path; shown, never used. size_bytes: 1 … max_upload_bytes.
         sha256: hex; binds the PUT, and is compared at complete. multipart: send it by `sign_parts` instead, in parts
-        of `part_size` bytes. video_id: a new UUID, for a request that may come again.
+        of `part_size` bytes. video_id: a new UUID, for a request that may come again. reuse, then: of the job, as
+        `create_job` has them.
         Raises RequestInvalid, ParamsInvalid, and what `Admission` refuses with.
         """
         if not NAME.fullmatch(filename) or filename in {".", ".."}:
@@ -166,6 +170,7 @@ class Service:
         if pipeline is not None:
             chosen = self.planner.pipeline(pipeline)
             job = self._new_job(caller, video_id, chosen, self.planner.checked(chosen, params or {}))
+            job = self._chained(job, reuse, then)
         self.admission.upload(caller.tenant, size_bytes, pipeline)
         # First: what the object store won't sign leaves no video behind. Parts begin when the first is signed.
         upload = self._sign_put(video) if parts is None else None
@@ -402,10 +407,13 @@ class Service:
         *,
         priority: int = 0,
         job_id: str | None = None,
+        reuse: bool = True,
+        then: Sequence[Json] = (),
     ) -> Job:
         """Queue a job on an uploaded video.
 
-        job_id: a new UUID, for a request that may come again.
+        job_id: a new UUID, for a request that may come again. reuse: take over what was made before. then: what
+        follows when it is completed, `{pipeline, params, reuse, then}` each; see `chain.py`.
         Raises NotFound, PipelineUnknown, ParamsInvalid, UploadNeeded, SourceGone, PipelineOff, JobsQuotaReached.
         """
         video = self.store.video(video_id, caller.tenant)
@@ -414,7 +422,7 @@ class Service:
         self.planner.previewed(chosen, checked, video.source)
         opening = self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
         self.admission.job(caller.tenant, pipeline)
-        new = self._new_job(caller, video_id, chosen, checked, priority, job_id)
+        new = self._chained(self._new_job(caller, video_id, chosen, checked, priority, job_id), reuse, then)
         job = self.store.add_job(new, opening)
         self.planner.begin(job, opening)
         return self.store.job(job.id)
@@ -513,6 +521,13 @@ class Service:
             correlation_id=caller.correlation_id,
             trace_context=caller.trace_context,
         )
+
+    def _chained(self, job: NewJob, reuse: bool, then: Sequence[Json]) -> NewJob:
+        """Return the job with what follows it. Raises ParamsInvalid, PipelineUnknown, PipelineOff."""
+        following = chain.checked(self.planner, then)
+        for name in chain.pipelines_of(following):
+            self.admission.pipeline(job.tenant, name)
+        return replace(job, reuse=reuse, then=following)
 
     def _sha256(self, key: str) -> str:
         digest = hashlib.sha256()

@@ -50,13 +50,14 @@ class Sweeper:
         drop_parts: Callable[[Video], None],
         beat: Callable[[], Collection[Held]],
         remove: Callable[[], bool],
+        follow: Callable[[Job], None],
         policy: SweepPolicy,
         holder: str,
         observer: Observer = UNOBSERVED,
     ) -> None:
         """beat: keep the leases of this process's own steps, and name these.
 
-        remove: what is due, a batch; tells whether there may be more.
+        remove: what is due, a batch; tells whether there may be more. follow: start what follows a completed job.
         """
         self.store = store
         self.access = access
@@ -66,6 +67,7 @@ class Sweeper:
         self.drop_parts = drop_parts
         self.beat = beat
         self.remove = remove
+        self.follow = follow
         self.policy = policy
         self.holder = holder
         self.observer = observer
@@ -115,6 +117,8 @@ class Sweeper:
                     tell_end(self.observer, job)
         for job in self.store.stalled():
             self.advance(job)
+        for job in self.store.unfollowed():
+            self.follow(job)
         if slots := self._slots():
             for step in self.store.to_ring(2 * slots, again_after_s=self.policy.ring_again_s):
                 self.dispatcher.ring(job_id=step.job_id, queue=step.queue)

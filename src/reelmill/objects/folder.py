@@ -410,6 +410,29 @@ class FolderStore:
         finally:
             incoming.abort()
 
+    def copy(self, source: str, key: str, *, size_bytes: int, content_type: str, sha256: str) -> ObjectInfo:
+        """Give the same bytes a second name, a copy on disks without these; they are read once, to be checked."""
+        *parents, name = check_key(source)
+        link = self.incoming_path()
+        try:
+            with storage(source), self._folder("objects", parents) as folder:
+                try:
+                    os.link(name, link, src_dir_fd=folder, follow_symlinks=False)
+                except OSError as error:
+                    if error.errno not in (errno.EMLINK, errno.EPERM, errno.ENOTSUP):
+                        raise
+            with storage(key, writing=True), io.FileIO(link if link.exists() else self.locate(source)) as file:
+                if os.fstat(file.fileno()).st_size != size_bytes:
+                    raise BodyMismatch(f"{source} hasn't {size_bytes} bytes")
+                if not link.exists():
+                    return self._copy(key, file, content_type, sha256)
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                    raise BodyMismatch(f"{source} isn't the file with SHA-256 {sha256}")
+                return self.publish(key, link, file.fileno(), content_type, sha256, replace=True)
+        finally:
+            with contextlib.suppress(OSError):  # a rename onto another name of the same file leaves this one
+                link.unlink(missing_ok=True)
+
     def begin_put(self, key: str, *, size_bytes: int, content_type: str, sha256: str | None) -> Incoming:
         """Begin to take an object in, which never replaces another.
 

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import boto3
 import structlog
@@ -40,9 +40,10 @@ from reelmill.errors import (
     StorageProblem,
     StorageUnavailable,
 )
+from reelmill.jobs.files import once
 from reelmill.jobs.model import Capabilities, Located, ObjectInfo, SignedRequest, StoredPart, UploadLimits
 from reelmill.jobs.ports import Patience
-from reelmill.objects import s3_cors
+from reelmill.objects import s3_copy, s3_cors
 from reelmill.objects.names import (
     OCTETS,
     base64_of,
@@ -71,8 +72,6 @@ CONNECTIONS = 64  #: kept open by one process
 LOCATED_S = 12 * 3600  #: life of a URL that a media tool reads: longer than a step may take
 RESUMES = 3  #: a broken download is taken up again so often without a byte in between
 PROBES = ".probe/"
-
-T = TypeVar("T")
 
 
 class S3Store:
@@ -396,7 +395,8 @@ class S3Store:
         """
         check_key(key)
         content_type = check_media_type(content_type)
-        patiently, store = patience or _at_once, self if patience is None else self._once
+        # Who has no patience leaves it to botocore, which tries again by itself.
+        patiently, store = patience or once, self if patience is None else self._once
         with path.open("rb") as file:
             size = path.stat().st_size
             does = patiently(f"try out the store for {key}", self.capabilities)
@@ -466,6 +466,9 @@ class S3Store:
     def _checksum(self, sha256: str, *, part: bool = False) -> dict[str, str]:
         does = self.capabilities()
         return {"ChecksumSHA256": base64_of(sha256)} if (does.part_checksums if part else does.binds_checksum) else {}
+
+    def copy(self, source: str, key: str, *, size_bytes: int, content_type: str, sha256: str) -> ObjectInfo:
+        return s3_copy.copied(self, source, key, size_bytes, check_media_type(content_type), sha256)
 
     def delete(self, key: str) -> None:
         with storage(key):
@@ -588,11 +591,6 @@ class S3Store:
         """Return bucket and key as boto3 names them. Raises ObjectMissing: no object can have such a key."""
         check_key(key)
         return {"Bucket": self.bucket, "Key": self.place.prefix + key}
-
-
-def _at_once(_what: str, act: Callable[[], T]) -> T:
-    """The patience of who has none: botocore tries again by itself."""
-    return act()
 
 
 _HEADERS = {"content-type": "Content-Type", "if-none-match": "If-None-Match"}

@@ -63,6 +63,7 @@ COUNTERS = {
     "leases_lost": Counted("Steps that were taken back from a worker that was silent."),
     "media_cpu_seconds": Counted("Processor time of media programs.", ("program",)),
     "stale_writes": Counted("Writes of a worker that were refused: its step had been given to another."),
+    "steps_reused": Counted("Steps that took over what an earlier one had made.", ("pipeline", "kind")),
     "storage_bytes": Counted("Bytes that this process sent to storage or read from it.", ("direction",)),
     "storage_retries": Counted("Requests to storage that were sent again.", ("operation",)),
 }

@@ -17,7 +17,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.stor
 
 #: What goes to the store, by the names of the port. Signing is arithmetic.
 MULTIPART = {"begin_multipart", "list_parts", "complete_multipart", "abort_multipart"}
-CALLS = {"head", "put_file", "delete", "locate", "purge_incoming", *MULTIPART}
+CALLS = {"head", "put_file", "copy", "delete", "locate", "purge_incoming", *MULTIPART}
 STREAMS = frozenset(("open", "keys"))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reelmill import __version__
 from reelmill.jobs.ports import TextMaker
 
 
@@ -26,7 +27,9 @@ class Toolbox:
 def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:
     """Return the SHA-256 of all that decides a step's bytes: equal digest, equal output.
 
-    params: JSON, threads included. inputs: digests or keys with checksums of what the step reads.
+    params: JSON, threads included. inputs: digests or keys with checksums of what the step reads. Our own release is
+    part of it: what another one made may differ, even where no version of a pipeline tells.
     """
-    told = {"kind": kind, "version": version, "params": params, "inputs": list(inputs), "tenant": tenant}
+    made_by = {"kind": kind, "version": version, "release": __version__}
+    told = {**made_by, "params": params, "inputs": list(inputs), "tenant": tenant}
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -55,6 +55,11 @@ def warning_of(kind: str, index: int, detail: str | None) -> str:
     return f"{kind} {index}: {detail}"
 
 
+def told_followed(then: Sequence[Json]) -> tuple[str, Json]:
+    """Return the event that says what a completed job was followed by."""
+    return "job.followed", {"jobs": [job_id for one in then for job_id in one.get("jobs", ())]}
+
+
 def has_open_step() -> sa.ColumnElement[bool]:
     return sa.exists().where(steps.c.job_id == jobs.c.id, one_of(steps.c.status, OPEN_STEPS)).correlate(jobs)
 
@@ -131,7 +136,7 @@ _insert_job = Prepared(
     .values(
         **new(jobs, "id", "video_id", "tenant", "user_id", "pipeline", "pipeline_version", "params", "stages",
               "status", "stage", "steps_planned", "message", "priority", "last_seq", "correlation_id",
-              "trace_context"),
+              "trace_context", "reuse", "then", "follows"),
         run=1,
         steps_done=0,
         progress_pct=0.0,
@@ -167,6 +172,9 @@ def insert_job(tx: Connection, job: NewJob, status: Status, opening: Opening | N
             "new_last_seq": len(made),
             "new_correlation_id": job.correlation_id,
             "new_trace_context": job.trace_context,
+            "new_reuse": job.reuse,
+            "new_then": list(job.then) or None,
+            "new_follows": job.follows,
             "is_queued": queued,
         },
     )

@@ -60,6 +60,8 @@ def to_job(row: Row) -> Job:
         status=Status(row["status"]),
         stages=tuple(Stage(name, weight) for name, weight in row["stages"]),
         warnings=tuple(row["warnings"]),
+        reuse=row["reuse"] is not False,
+        then=tuple(row["then"] or ()),
     )
 
 

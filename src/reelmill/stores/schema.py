@@ -95,6 +95,7 @@ def only_where(condition: str) -> dict[str, Any]:
 
 
 ENDED_WORDS = "'cancelled', 'completed', 'failed'"
+UNFOLLOWED_WORDS = '"then" IS NOT NULL AND followed_at IS NULL'
 
 metadata = sa.MetaData(
     naming_convention={
@@ -171,6 +172,10 @@ jobs = sa.Table(
     sa.Column("deleted_at", Stamp),
     sa.Column("outputs_removed_at", Stamp),
     sa.Column("events_removed_at", Stamp),
+    sa.Column("reuse", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("then", Json),
+    sa.Column("follows", sa.String(36)),
+    sa.Column("followed_at", Stamp),
     sa.Index(None, "tenant", "created_at", "id"),
     sa.Index(None, "status", "priority", "queued_at"),
     sa.Index(None, "status", "pipeline"),  # counted for every scrape of the metrics
@@ -178,6 +183,7 @@ jobs = sa.Table(
     sa.Index(None, "video_id"),
     sa.Index(None, "outputs_removed_at", "completed_at"),
     sa.Index(None, "events_removed_at", "completed_at"),
+    sa.Index("ix_jobs_unfollowed", "id", **only_where(UNFOLLOWED_WORDS)),
     sa.Index("ix_jobs_unswept", "id", **only_where(f"swept_at IS NULL AND status IN ({ENDED_WORDS})")),
 )
 
@@ -230,6 +236,7 @@ steps = sa.Table(
         postgresql_where=sa.text("status = 'ready' AND waits"),
     ),
     sa.Index("ix_steps_running", "job_id", **only_where("status = 'running'")),
+    sa.Index("ix_steps_made", "tenant", "digest", **only_where("status = 'done'")),
 )  # fmt: skip
 
 # A lane is what one tenant has in one queue. `rank` is its best ready step's, NULL when it has none: it may be too

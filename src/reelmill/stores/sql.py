@@ -38,6 +38,7 @@ from reelmill.jobs.model import Artifact, Job, Json, Step, Video
 from reelmill.jobs.ports import Failure, Held, NewJob, NewVideo, Opening
 from reelmill.stores import claims, lanes, moves, rows, spooled
 from reelmill.stores.engine import open_engine, reading, writing
+from reelmill.stores.following import SqlFollowing
 from reelmill.stores.joined import MOST_JOINED, Joined
 from reelmill.stores.keeping import SqlKeeping
 from reelmill.stores.prepared import Prepared, new
@@ -86,7 +87,7 @@ def open_store(url: str, on_commit: Callable[[], None] | None = None) -> SqlStor
     return SqlStore(open_engine(url), on_commit)
 
 
-class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping):
+class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping, SqlFollowing):
     """JobStore on SQLAlchemy Core."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class Clips:
     title = "Clips with text"
     stages = (Stage("text", 2), Stage("render", 94), Stage("publish", 4))
     Params = ClipsParams
+    reusable = frozenset({"clip", "contact_sheet"})  # a manifest tells of its own job
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
@@ -165,10 +167,10 @@ class Clips:
         if texts is not None:
             manifest["texts"] = texts
         sheet = {"clips": [{name: clip[name] for name in SHEET_FIELDS} for clip in clips]}
-        return [
-            self._spec(0, "manifest", manifest, inputs, tenant),
-            self._spec(1, "contact_sheet", sheet, inputs, tenant, optional=True),
-        ]
+        # Where a thumbnail lies doesn't change the sheet: it follows from its clip, if there is one.
+        seen = [{**tile, "thumbnail_key": tile["thumbnail_key"] is not None} for tile in sheet["clips"]]
+        drawn = replace(self._spec(1, "contact_sheet", {"clips": seen}, inputs, tenant, optional=True), params=sheet)
+        return [self._spec(0, "manifest", manifest, inputs, tenant), drawn]
 
     def _spec(
         self,

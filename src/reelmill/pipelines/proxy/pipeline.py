@@ -21,6 +21,7 @@ class Proxy:
     version = "1"
     title = "Proxy"
     stages = (Stage("encode", 100),)
+    reusable = frozenset({"proxy"})
     Params = ProxyParams
 
     def __init__(self, tools: Toolbox) -> None:

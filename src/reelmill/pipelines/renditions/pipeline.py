@@ -32,6 +32,8 @@ class Renditions:
     title = "Renditions for streaming"
     stages = (Stage("encode", 90), Stage("package", 8), Stage("publish", 2))
     Params = RenditionsParams
+    # Not the rest: chunks are kept for their own job alone, and playlists name files by their keys.
+    reusable = frozenset({"poster", "thumbnails"})
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools

@@ -14,6 +14,7 @@ Labels alone are a map, because listings filter by them.
     {job_id}       event#{seq}                      an event that has left the outbox
     {job_id}       share#{id}                       a share of its results
     key#{key}      key                              which video a key belongs to
+    made#{digest}  {tenant}                         a step of this digest that was done and may be reused
     tenants        {tenant}                         who has steps, in which queues, and what it has used lately
     workers        {worker_id}                      a process that claims steps
     leases         {name}                           a named lease
@@ -35,12 +36,12 @@ from reelmill.stores import rows
 
 DOCUMENTS = {
     "params", "source", "output", "meta", "data", "stages", "warnings", "live", "folded", "outbox", "end", "history",
-    "intent", "scopes", "successor", "note", "queues", "moving", "redo", "embed",
+    "intent", "scopes", "successor", "note", "queues", "moving", "redo", "embed", "then",
 }  # fmt: skip
 STAMPS = {
     "created_at", "uploaded_at", "upload_expires_at", "queued_at", "started_at", "completed_at", "finished_at",
     "not_before", "rung_at", "swept_at", "stamped_at", "driver_at", "ended_at", "revoked_at", "until",
-    "stored_at", "seen_at", "draining_at", "expires_at",
+    "stored_at", "seen_at", "draining_at", "expires_at", "followed_at",
 }  # fmt: skip
 FLOATS = {"progress_pct", "progress", "lease_s", "seconds", "usage"}
 RENAMED = {"video_id": "of_video", "job_id": "of_job"}  #: in the table, whose hash key may have these names
@@ -343,6 +344,8 @@ def place_job(job: Item) -> None:
         job.update(turn_of="due", turn_at=job["id"])
     elif status in CLAIMABLE and job["steps_done"] >= job["steps_planned"]:
         job.update(turn_of="stalled", turn_at=f"{stamp(job['queued_at'])}#{job['id']}")
+    elif status is Status.COMPLETED and job["then"] and job["followed_at"] is None:
+        job.update(turn_of="unfollowed", turn_at=job["id"])
 
 
 def place_step(step: Item, job: Item) -> None:

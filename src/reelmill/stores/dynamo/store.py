@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from reelmill.errors import NotFound, TableUnfit, TransitionRefused, UploadNeeded
-from reelmill.jobs.lifecycle import ENDED, Event, UploadStatus
+from reelmill.jobs.lifecycle import ENDED, Event, StepStatus, UploadStatus
 from reelmill.jobs.model import Job, Json, Video
 from reelmill.jobs.ports import Failure, NewJob, NewVideo, Opening
 from reelmill.stores.dynamo import items, moves
@@ -296,5 +296,7 @@ class DynamoStore(Work, Spooled, Workers, DynamoFigures):
         jobs = [each["id"] for each in self.table.query(video_id, "job#")]
         for owner in [*jobs, video_id]:
             for item in list(self.table.query(owner)):
+                if item["status"] == StepStatus.DONE:
+                    self.forget_made(item)
                 self.table.remove(item["pk"], item["sk"])
         self.table.remove(f"key#{video['key']}", "key", id=video_id)

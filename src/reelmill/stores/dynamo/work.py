@@ -17,6 +17,7 @@ from reelmill.jobs.model import Claim, Job, NewArtifact, Step
 from reelmill.jobs.ports import Failure, Held, Outcome
 from reelmill.stores.dynamo import items, moves
 from reelmill.stores.dynamo.core import Events, writing
+from reelmill.stores.dynamo.following import Following
 from reelmill.stores.dynamo.items import Item
 from reelmill.stores.dynamo.reads import Reads
 from reelmill.stores.dynamo.settle import Settling, end_attempt
@@ -58,7 +59,7 @@ class Leases:
             self._seen = {name: seen for name, seen in self._seen.items() if here - seen[1] < FORGOTTEN_S}
 
 
-class Work(Reads, Settling):
+class Work(Reads, Settling, Following):
     """The part of the store that workers and the sweeper use most."""
 
     leases: Leases
@@ -273,6 +274,8 @@ class Work(Reads, Settling):
         if step is None:
             raise StaleAttempt
         self.usage.charge([close_charge(claim, outcome) for _ in ends])
+        if outcome.reusable:
+            self.note_made(claim)
         return items.to_job(self._told(step) if step["owed"] else self.read_job(claim.job.id))
 
     def _told(self, step: Item) -> Item:
