@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from clipping import ME, ended, put
 from media_sources import Served, ffmpeg, make_source
 from players import SYSTEM_FFMPEG, decoded_by_the_systems
 from reelmill.errors import ParamsInvalid
+from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Artifact, Job
-from reelmill.media import Source, probe
+from reelmill.media import Source, find_ffmpeg, probe
 from reelmill.media.ladder import chunks
 from reelmill.settings import Settings
 from reelmill.wiring import App, build
@@ -254,6 +256,23 @@ def test_pictures_show_the_film_where_they_say(made: Made) -> None:
 def seconds(clock: str) -> float:
     hours, minutes, rest = clock.split(":")
     return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+
+
+@pytest.mark.req("E-06")
+def test_pictures_that_cannot_be_made_are_warnings(zoo: Zoo, tmp_path: Path) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        "#!/bin/sh\n# A build that can't write JPEG.\n"
+        'for word; do case "$word" in *.jpg) echo "Unknown encoder mjpeg" >&2; exit 8;; esac; done\n'
+        f'exec {shlex.quote(str(find_ffmpeg()))} "$@"\n'
+    )
+    program.chmod(0o755)
+    with build(Settings(data=tmp_path / "data", workers=2, sweep_s=0.5, ffmpeg=program, max_retries=0)) as poor:
+        made = make(poor, zoo("fps-24.mp4"), **SMALL)
+    assert made.job.status is Status.COMPLETED
+    assert len(made.job.warnings) == 2 and all("Unknown encoder mjpeg" in told for told in made.job.warnings)
+    kinds = {artifact.kind for artifact in made.artifacts}
+    assert {"rendition", "hls_master", "storyboard"} <= kinds and not kinds & {"poster", "thumbnail"}
 
 
 @pytest.mark.req("E-03")
