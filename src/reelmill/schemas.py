@@ -840,6 +840,30 @@ class SwitchReply(Reply):
     all_tenants: bool = Field(description="An operator has switched it off for all; only that one can undo it.")
 
 
+class FindingReply(Reply):
+    """What one check of the installation saw."""
+
+    name: str = Field(description="Of the check; stable.")
+    title: str
+    part_of: str | None = Field(description="The check that it is a part of.")
+    level: Literal["ok", "warning", "failed", "skipped"]
+    detail: str
+    code: str | None = Field(description="Of the catalogue, when something is wrong.")
+    why: str | None
+    remedy: str | None
+    fix: str | None = Field(description="A shell command to paste.")
+    took_s: float
+
+
+class SystemReply(Reply):
+    """The installation, as `reelmill doctor` sees it."""
+
+    version: str
+    ok: bool = Field(description="Nothing has failed; warnings are no failure.")
+    checked_at: datetime
+    findings: list[FindingReply]
+
+
 class UsageReply(Reply):
     """What the tenant uses, and may use."""
 

@@ -281,6 +281,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All Events
+         * @description Follow all jobs at once, as a list that stays fresh does.
+         */
+        get: operations["all_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs": {
         parameters: {
             query?: never;
@@ -650,6 +670,28 @@ export interface paths {
          * @description List what can be run, with the JSON schema of each pipeline's parameters.
          */
         get: operations["list_pipelines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get System
+         * @description Examine the installation as `reelmill doctor` does: what works, what doesn't, and how to repair it.
+         *
+         *     It takes some seconds. All tenants share the installation: another tenant's admin is told the version alone.
+         */
+        get: operations["get_system"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1596,6 +1638,47 @@ export interface components {
             field: string;
             /** Message */
             message: string;
+        };
+        /**
+         * FindingReply
+         * @description What one check of the installation saw.
+         */
+        FindingReply: {
+            /**
+             * Code
+             * @description Of the catalogue, when something is wrong.
+             */
+            code: string | null;
+            /** Detail */
+            detail: string;
+            /**
+             * Fix
+             * @description A shell command to paste.
+             */
+            fix: string | null;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "ok" | "warning" | "failed" | "skipped";
+            /**
+             * Name
+             * @description Of the check; stable.
+             */
+            name: string;
+            /**
+             * Part Of
+             * @description The check that it is a part of.
+             */
+            part_of: string | null;
+            /** Remedy */
+            remedy: string | null;
+            /** Title */
+            title: string;
+            /** Took S */
+            took_s: number;
+            /** Why */
+            why: string | null;
         };
         /** HealthReply */
         HealthReply: {
@@ -3273,6 +3356,26 @@ export interface components {
              * @description Told to everybody whose job is refused.
              */
             reason: string;
+        };
+        /**
+         * SystemReply
+         * @description The installation, as `reelmill doctor` sees it.
+         */
+        SystemReply: {
+            /**
+             * Checked At
+             * Format: date-time
+             */
+            checked_at: string;
+            /** Findings */
+            findings: components["schemas"]["FindingReply"][];
+            /**
+             * Ok
+             * @description Nothing has failed; warnings are no failure.
+             */
+            ok: boolean;
+            /** Version */
+            version: string;
         };
         /**
          * TechnicalMetadata
@@ -5144,6 +5247,71 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    all_events: {
+        parameters: {
+            query?: {
+                /** @description End the stream after so many seconds. */
+                for_s?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `ready` once, then a `job` event for each job that has changed: `data` is its present state in short. Nothing is replayed: after a break, read the lists again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
                 };
             };
             /**
@@ -7124,6 +7292,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PipelineList"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_system: {
+        parameters: {
+            query?: {
+                /** @description Look again, though the last report is less than a minute old. */
+                fresh?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemReply"];
                 };
             };
             /**
