@@ -326,6 +326,29 @@ class VideoReply(Reply):
     source_removed_at: datetime | None = Field(description="When its source was removed; its upload_status is `gone`.")
 
 
+class PlayReply(Reply):
+    """Where a video's source can be played and downloaded without a key."""
+
+    video_id: str
+    url: str = Field(description="Freshly signed; takes Range.")
+    content_type: str = Field(description="By what was found in the file.")
+    size: int
+    expires_at: datetime
+
+
+class WaveformReply(Reply):
+    """How loud a video is over its length."""
+
+    version: Literal[1] = Field(1, description="Of this document's form. It may gain fields without a new version.")
+    video_id: str
+    duration_s: float
+    has_sound: bool
+    peaks: list[float] = Field(
+        description="Of equal parts of the film, in their order: 0 is −60 dBFS or less, 1 full scale, linear in dB. "
+        "Fewer than asked for of a very short film; none without sound."
+    )
+
+
 class DeletedVideo(Reply):
     """It is hidden, with its jobs and results."""
 

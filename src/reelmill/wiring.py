@@ -81,6 +81,7 @@ class App:
     store: JobStore
     access: AccessStore
     objects: ObjectStore
+    tools: Toolbox
     pipelines: Mapping[str, Pipeline]
     dispatcher: Dispatcher
     files: Files
@@ -299,6 +300,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         store=store,
         access=access,
         objects=objects,
+        tools=tools,
         pipelines=pipelines,
         dispatcher=dispatcher,
         files=files,

@@ -29,6 +29,7 @@ from reelmill.api import (
     metrics,
     opened,
     proxied,
+    sources,
     system,
     texts,
     uploads,
@@ -37,6 +38,7 @@ from reelmill.api import (
     workers,
 )
 from reelmill.api.access import SECURITY_SCHEMES
+from reelmill.api.kept import Kept
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
@@ -98,7 +100,9 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.readiness = health.Readiness(app)
     api.state.report = system.Report(app)
     api.state.signer = Signer(app.access.signing_secret)
-    api.state.thumbnails = Thumbnails(app.settings.data / "cache" / "pictures", app.settings.pictures_mb << 20)
+    kept = Kept(app.settings.data / "cache" / "pictures", app.settings.pictures_mb << 20)
+    api.state.thumbnails = Thumbnails(kept)
+    api.state.overviews = sources.Overviews(app, kept)
     api.state.completing = CapacityLimiter(COMPLETING)
     api.state.varying = CapacityLimiter(texts.VARYING)
     errors.install(api, app.observer)
@@ -112,6 +116,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     for routes in (
         uploads.router,
         videos.router,
+        sources.router,
         jobs.router,
         delivery.router,
         events.router,
