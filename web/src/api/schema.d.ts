@@ -396,7 +396,7 @@ export interface paths {
          * Download
          * @description Take the results: the file if there is one, a ZIP archive if there are more.
          *
-         *     One that is named by `artifact` can be taken as soon as its step is done, while the job still runs.
+         *     Those that are named by `artifact` can be taken as soon as their steps are done, while the job still runs.
          */
         get: operations["download"];
         put?: never;
@@ -896,7 +896,7 @@ export interface paths {
          * @deprecated
          * @description Take the results: the file if there is one, a ZIP archive if there are more.
          *
-         *     One that is named by `artifact` can be taken as soon as its step is done, while the job still runs.
+         *     Those that are named by `artifact` can be taken as soon as their steps are done, while the job still runs.
          */
         get: operations["e_download"];
         put?: never;
@@ -1020,6 +1020,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/videos/{video_id}/filmstrip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Filmstrip
+         * @description Get one picture with `count` of an uploaded video's frames, each from the middle of an equal part of it.
+         *
+         *     They are the nearest key frames; of a short film with few of them, the very frames.
+         */
+        get: operations["get_filmstrip"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{video_id}/play": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Play Video
+         * @description Get a signed URL of an uploaded video's source, for a player or a friend; it works with Range, without a key.
+         */
+        get: operations["play_video"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{video_id}/poster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Poster
+         * @description Get a picture of an uploaded video: the key frame nearest to a fifth of its length; never enlarged.
+         */
+        get: operations["get_poster"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/videos/{video_id}/restore": {
         parameters: {
             query?: never;
@@ -1034,6 +1096,26 @@ export interface paths {
          * @description Bring a deleted video back, with its jobs and results. Jobs that deleting cancelled stay cancelled.
          */
         post: operations["restore_video"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/videos/{video_id}/waveform": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Waveform
+         * @description Get the peaks of an uploaded video's first sound track, to draw a waveform with. No picture is decoded.
+         */
+        get: operations["get_waveform"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2634,6 +2716,31 @@ export interface components {
             video_id: string;
         };
         /**
+         * PlayReply
+         * @description Where a video's source can be played and downloaded without a key.
+         */
+        PlayReply: {
+            /**
+             * Content Type
+             * @description By what was found in the file.
+             */
+            content_type: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Size */
+            size: number;
+            /**
+             * Url
+             * @description Freshly signed; takes Range.
+             */
+            url: string;
+            /** Video Id */
+            video_id: string;
+        };
+        /**
          * PriorityRequest
          * @example {
          *       "priority": 10
@@ -3723,6 +3830,30 @@ export interface components {
              * @description Its SHA-256 in hex; then storage takes exactly this part.
              */
             sha256?: string | null;
+        };
+        /**
+         * WaveformReply
+         * @description How loud a video is over its length.
+         */
+        WaveformReply: {
+            /** Duration S */
+            duration_s: number;
+            /** Has Sound */
+            has_sound: boolean;
+            /**
+             * Peaks
+             * @description Of equal parts of the film, in their order: 0 is −60 dBFS or less, 1 full scale, linear in dB. Fewer than asked for of a very short film; none without sound.
+             */
+            peaks: number[];
+            /**
+             * Version
+             * @description Of this document's form. It may gain fields without a new version.
+             * @default 1
+             * @constant
+             */
+            version: 1;
+            /** Video Id */
+            video_id: string;
         };
         /** WorkerList */
         WorkerList: {
@@ -5828,8 +5959,8 @@ export interface operations {
     download: {
         parameters: {
             query?: {
-                /** @description One artifact's name or id. */
-                artifact?: string | null;
+                /** @description Artifacts' names or ids; given more than once, they come in one archive. */
+                artifact?: string[] | null;
                 /** @description `store`: by a redirect to storage. `api`: through this server. By default, as it is set up. */
                 via?: ("store" | "api") | null;
             };
@@ -8511,8 +8642,8 @@ export interface operations {
     e_download: {
         parameters: {
             query?: {
-                /** @description One artifact's name or id. */
-                artifact?: string | null;
+                /** @description Artifacts' names or ids; given more than once, they come in one archive. */
+                artifact?: string[] | null;
                 /** @description `store`: by a redirect to storage. `api`: through this server. By default, as it is set up. */
                 via?: ("store" | "api") | null;
             };
@@ -9215,6 +9346,310 @@ export interface operations {
             };
         };
     };
+    get_filmstrip: {
+        parameters: {
+            query?: {
+                /** @description Pictures, side by side. */
+                count?: number;
+                /** @description Pixels of each: 80, 120, 160, 240 or 320; others are rounded up. */
+                width?: number;
+            };
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A JPEG. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": unknown;
+                };
+            };
+            /** @description The client's copy is still good. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `upload_needed`: The video hasn't been uploaded. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `overview_failed`: No overview of the source could be made.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    play_video: {
+        parameters: {
+            query?: {
+                /** @description Seconds for which the URL works; a stream's by default. */
+                life_s?: number | null;
+            };
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlayReply"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `upload_needed`: The video hasn't been uploaded. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_poster: {
+        parameters: {
+            query?: {
+                /** @description Pixels: 160, 320, 480, 640, 960 or 1280; others are rounded up. */
+                width?: number;
+            };
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A JPEG. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": unknown;
+                };
+            };
+            /** @description The client's copy is still good. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `upload_needed`: The video hasn't been uploaded. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `overview_failed`: No overview of the source could be made.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     restore_video: {
         parameters: {
             query?: never;
@@ -9312,6 +9747,110 @@ export interface operations {
             };
             /** @description - `not_offered`: The operation isn't offered by this store. */
             501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_waveform: {
+        parameters: {
+            query?: {
+                /** @description Equal parts of the film. */
+                buckets?: number;
+            };
+            header?: never;
+            path: {
+                video_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaveformReply"];
+                };
+            };
+            /** @description The client's copy is still good. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `upload_needed`: The video hasn't been uploaded. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `overview_failed`: No overview of the source could be made.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
