@@ -71,3 +71,6 @@ export const pipelinesQuery = queryOptions({ queryKey: ["pipelines"], staleTime:
 export const keysQuery = queryOptions({ queryKey: ["keys"], queryFn: ({ signal }) => body(api.GET("/api/v1/keys", { signal })) });
 
 export const workersQuery = queryOptions({ queryKey: ["workers"], queryFn: ({ signal }) => body(api.GET("/api/v1/admin/workers", { signal })) });
+
+/** What `reelmill doctor` would say of this server. `fresh` looks again; else a report of the last minute will do. */
+export const systemQuery = queryOptions({ queryKey: ["system"], staleTime: 60_000, queryFn: ({ signal }) => body(api.GET("/api/v1/system", { signal })) });

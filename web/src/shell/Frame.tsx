@@ -7,6 +7,7 @@ import { onSignedOut, session } from "../api/client";
 import { useLiveCache, useLiveState } from "../api/live";
 import { client } from "../api/queries";
 import { type Binding, isMac, listenToKeys, useKeys } from "../lib/keys";
+import { DropAnywhere } from "../uploads/DropAnywhere";
 import { Tray } from "../uploads/Tray";
 import { chooseFiles } from "../uploads/choose";
 import classes from "./Frame.module.css";
@@ -137,6 +138,7 @@ export function Frame() {
         </Suspense>
       </main>
       <Tray />
+      <DropAnywhere />
       <Suspense fallback={null}>
         {palette && <Palette onClose={() => setPalette(false)} />}
         {sheet && <KeySheet onClose={() => setSheet(false)} />}
