@@ -1,11 +1,12 @@
 /** The frame of all pages: where one can go, search, uploads, live state, keys. */
 import { ActionIcon, Kbd, Menu, Tooltip, useMantineColorScheme, VisuallyHidden } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { Activity, Clapperboard, Keyboard, KeyRound, Library, ListVideo, LogOut, Menu as MenuIcon, Monitor, Moon, Search, Sparkles, Sun, Upload, WifiOff } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { onSignedOut, session } from "../api/client";
 import { useLiveCache, useLiveState } from "../api/live";
-import { client } from "../api/queries";
+import { client, sessionQuery } from "../api/queries";
 import { type Binding, isMac, listenToKeys, useKeys } from "../lib/keys";
 import { DropAnywhere } from "../uploads/DropAnywhere";
 import { Tray } from "../uploads/Tray";
@@ -19,8 +20,8 @@ const PLACES = [
   { to: "/", label: "Library", Icon: Library, keys: "g l" },
   { to: "/jobs", label: "Jobs", Icon: ListVideo, keys: "g j" },
   { to: "/generate", label: "Generate", Icon: Sparkles, keys: "g e" },
-  { to: "/keys", label: "API keys", Icon: KeyRound, keys: "g k" },
-  { to: "/system", label: "System", Icon: Activity, keys: "g s" },
+  { to: "/keys", label: "API keys", Icon: KeyRound, keys: "g k", admin: true },
+  { to: "/system", label: "System", Icon: Activity, keys: "g s", admin: true },
 ] as const;
 
 export function Frame() {
@@ -34,10 +35,12 @@ export function Frame() {
   useEffect(listenToKeys, []);
   useEffect(() => onSignedOut(() => void navigate({ to: "/sign-in", search: { to: undefined, problem: "ended" } })), [navigate]);
 
+  const scopes = useQuery(sessionQuery).data?.scopes ?? [];
+  const places = PLACES.filter((one) => !("admin" in one) || scopes.includes("admin"));
   const themes = { auto: "light", light: "dark", dark: "auto" } as const;
   const turn = () => setColorScheme(themes[colorScheme]);
   const bindings: Binding[] = [
-    ...PLACES.map(({ to, label, keys }): Binding => ({ keys, label: `Go to ${label}`, group: "Go", run: () => void navigate({ to }) })),
+    ...places.map(({ to, label, keys }): Binding => ({ keys, label: `Go to ${label}`, group: "Go", run: () => void navigate({ to }) })),
     { keys: "mod+k", label: "Find or do anything", group: "General", run: () => setPalette(true), whileTyping: true, quiet: true },
     { keys: "?", label: "Show all keys", group: "General", run: () => setSheet(true) },
     { keys: "u", label: "Upload videos", group: "General", run: () => chooseFiles() },
@@ -50,7 +53,7 @@ export function Frame() {
     client.clear();
     await navigate({ to: "/sign-in", search: {} });
   };
-  const links = PLACES.map(({ to, label, Icon }) => (
+  const links = places.map(({ to, label, Icon }) => (
     <Link key={to} to={to} className={classes.link} activeOptions={{ exact: to === "/" }} data-within={to === "/" && path.startsWith("/videos") ? true : undefined}>
       <Icon size={17} aria-hidden />
       <span>{label}</span>
@@ -117,7 +120,7 @@ export function Frame() {
             </ActionIcon>
           </Menu.Target>
           <Menu.Dropdown>
-            {PLACES.map(({ to, label, Icon }) => (
+            {places.map(({ to, label, Icon }) => (
               <Menu.Item key={to} leftSection={<Icon size={16} />} onClick={() => void navigate({ to })}>
                 {label}
               </Menu.Item>

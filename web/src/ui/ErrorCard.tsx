@@ -2,7 +2,7 @@
 import { Button, CopyButton } from "@mantine/core";
 import { CircleAlert } from "lucide-react";
 import type { ReactNode } from "react";
-import { asApiError } from "../api/client";
+import { ApiError, asApiError } from "../api/client";
 import classes from "./ErrorCard.module.css";
 
 interface Props {
@@ -36,6 +36,8 @@ export function toldOf(error: unknown): Told {
 
 export function ErrorCard({ error, title, onRetry, children, compact = false }: Props) {
   const told = toldOf(error);
+  // What is refused is refused again: only what may pass is offered to be tried.
+  const retry = onRetry && !(told instanceof ApiError && told.status >= 400 && !told.passing) ? onRetry : undefined;
   return (
     <section className={classes.card} data-compact={compact || undefined} role="alert" data-code={told.code}>
       <CircleAlert className={classes.icon} size={18} aria-hidden />
@@ -53,10 +55,10 @@ export function ErrorCard({ error, title, onRetry, children, compact = false }: 
             <strong>What to do</strong> {told.remedy}
           </p>
         )}
-        {(onRetry || children) && (
+        {(retry || children) && (
           <div className={classes.actions}>
-            {onRetry && (
-              <Button size="xs" variant="default" onClick={onRetry}>
+            {retry && (
+              <Button size="xs" variant="default" onClick={retry}>
                 Try again
               </Button>
             )}

@@ -18,6 +18,8 @@ export function PipelineForm({ schema, value, onChange, error }: Props) {
   return <Fields root={root} schema={root} value={value} onChange={onChange} faults={faults} path="" />;
 }
 
+const NONE = ""; //: of the alternatives: not at all
+
 interface Common {
   root: Schema;
   faults: Map<string, string>;
@@ -48,7 +50,7 @@ function Fields({ root, schema, value, onChange, faults, path, skip }: Common & 
 }
 
 function Field({ root, name, schema, required, value, onChange, faults, path }: Common & { name: string; schema: Schema; required: boolean; value: unknown; onChange: (value: unknown) => void }) {
-  const { kinds } = alternatives(schema, root);
+  const { kinds, nullable } = alternatives(schema, root);
   const about = kinds[0] ? { ...kinds[0], description: schema.description ?? kinds[0].description, default: schema.default } : schema;
   const common = { label: label(name), description: about.description, required, error: faults.get(path) };
   const preset = schema.default === undefined || schema.default === null ? undefined : String(schema.default);
@@ -56,19 +58,20 @@ function Field({ root, name, schema, required, value, onChange, faults, path }: 
 
   if (kinds.length > 1 && kindName) {
     const chosen = (value ?? schema.default ?? {}) as Value;
-    const now = String(chosen[kindName] ?? constant(kinds[0] ?? {}, kindName));
-    const kind = kinds.find((one) => constant(one, kindName) === now) ?? kinds[0] ?? {};
+    const none = nullable && value == null && schema.default == null;
+    const now = none ? NONE : String(chosen[kindName] ?? constant(kinds[0] ?? {}, kindName));
+    const kind = kinds.find((one) => constant(one, kindName) === now);
     return (
       <Fieldset legend={label(name)} className={classes.wide}>
         <Select
           label={label(kindName)}
-          description={kind.description}
-          data={kinds.map((one) => ({ value: constant(one, kindName), label: label(constant(one, kindName)) }))}
+          description={kind?.description ?? about.description}
+          data={[...(nullable ? [{ value: NONE, label: "None" }] : []), ...kinds.map((one) => ({ value: constant(one, kindName), label: label(constant(one, kindName)) }))]}
           value={now}
-          onChange={(next) => onChange({ [kindName]: next })}
-          mb="sm"
+          onChange={(next) => onChange(next === NONE ? undefined : { [kindName]: next })}
+          mb={kind ? "sm" : 0}
         />
-        <Fields root={root} schema={kind} value={chosen} onChange={(next) => onChange({ ...next, [kindName]: now })} faults={faults} path={`${path}.${now}`} skip={kindName} />
+        {kind && <Fields root={root} schema={kind} value={chosen} onChange={(next) => onChange({ ...next, [kindName]: now })} faults={faults} path={`${path}.${now}`} skip={kindName} />}
       </Fieldset>
     );
   }

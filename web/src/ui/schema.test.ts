@@ -15,6 +15,8 @@ describe("a pipeline's schema", () => {
     expect(kinds).toHaveLength(2);
     expect(nullable).toBe(true);
     expect(tag(kinds)).toBe("mode");
+    const nested = { anyOf: [{ oneOf: [{ $ref: "#/$defs/Fixed" }, { $ref: "#/$defs/Random" }] }, { type: "null" }] };
+    expect(alternatives(nested, root)).toMatchObject({ nullable: true, kinds: [{ type: "object" }, { type: "object" }] });
   });
   it("follows references, and keeps what stands beside them", () => {
     expect(resolved({ $ref: "#/$defs/Fixed", title: "Cut" }, root).title).toBe("Cut");

@@ -42,9 +42,14 @@ export function resolved(schema: Schema, root: Schema): Schema {
 
 /** The alternatives of a field, without `null`; and whether `null` is one. */
 export function alternatives(schema: Schema, root: Schema): { kinds: Schema[]; nullable: boolean } {
-  const all = (schema.oneOf ?? schema.anyOf ?? [schema]).map((one) => resolved(one, root));
+  const all = flat(schema, root);
   const kinds = all.filter((one) => one.type !== "null");
   return { kinds, nullable: kinds.length < all.length };
+}
+
+function flat(schema: Schema, root: Schema): Schema[] {
+  const inner = schema.oneOf ?? schema.anyOf;
+  return inner ? inner.flatMap((one) => flat(resolved(one, root), root)) : [schema];
 }
 
 /** The property whose constant tells alternatives of objects apart: `strategy`, `kind`. */

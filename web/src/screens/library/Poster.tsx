@@ -9,6 +9,7 @@ const TILES = 24;
 
 export function Poster({ video, className, children }: { video: Video; className: string; children?: ReactNode }) {
   const [broken, setBroken] = useState(false);
+  const [loaded, setLoaded] = useState(false);
   const [strip, setStrip] = useState(false);
   const [fraction, setFraction] = useState<number | null>(null);
   const there = video.upload_status === "uploaded" && !broken;
@@ -31,7 +32,7 @@ export function Poster({ video, className, children }: { video: Video; className
     >
       {there ? (
         <>
-          <img className={classes.picture} src={at(`/api/v1/videos/${video.id}/poster?width=480`)} alt="" loading="lazy" decoding="async" onError={() => setBroken(true)} />
+          <img className={classes.picture} data-loaded={loaded || undefined} onLoad={() => setLoaded(true)} src={at(`/api/v1/videos/${video.id}/poster?width=480`)} alt="" loading="lazy" decoding="async" onError={() => setBroken(true)} />
           {fraction !== null && (
             <>
               <img hidden src={at(`/api/v1/videos/${video.id}/filmstrip?count=${TILES}&width=320`)} alt="" onLoad={() => setStrip(true)} />
