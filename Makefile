@@ -15,12 +15,14 @@ ARGS ?=
 MARKS := $(if $(LONG),,-m "not long")
 # Test files are shared out to three processes, for many wait; CORES= (nothing) runs them one after the other.
 CORES ?= -n 3 --dist loadfile
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix web
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup samples players uppy hlsjs dynalite weights run demo demo-cluster test lint format bench chaos mutants lock docs clean
+WEB := src/reelmill/web/index.html
+.PHONY: help setup web samples players uppy hlsjs dynalite weights run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -37,6 +39,16 @@ $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+web: $(WEB)  ## build the web UI into the package, if its sources have changed
+
+$(WEB): web/node_modules/.ready web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
+	@$(NPM) run build --silent -- --logLevel warn
+	@touch $@
+
+web/node_modules/.ready: web/package-lock.json | $(READY)
+	@$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 samples: $(READY)  ## fetch the sample films that demo and tests use
@@ -77,10 +89,10 @@ $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
 weights: $(READY)  ## fetch the small language model that the tests of text models run
 	@$(BIN)/python scripts/fetch_samples.py --model $(SAMPLES)
 
-run: $(READY)  ## start the platform on this machine
+run: $(READY) web  ## start the platform on this machine
 	@$(BIN)/reelmill serve $(ARGS)
 
-demo: $(READY)  ## cut a film into checked clips through a real server, into ./demo; VIDEO=FILE takes yours
+demo: $(READY) web  ## cut a film into checked clips through a real server, into ./demo; VIDEO=FILE takes yours
 ifeq ($(VIDEO),)
 	@$(BIN)/python scripts/fetch_samples.py $(SAMPLES) || echo "So the demo makes a film by itself."
 	@$(BIN)/reelmill demo $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
@@ -97,15 +109,16 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 	    $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["url"])') && \
 	  $(BIN)/reelmill demo --url "$$url" --data "$$folder/cluster/data" $(ARGS) $$(ls $(SAMPLES)/trailer_bbb.mp4 2>/dev/null)
 
-test: samples players uppy hlsjs dynalite weights  ## run the whole test suite; ARGS="-k upload" picks some
+test: web samples players uppy hlsjs dynalite weights  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
-lint: $(READY)  ## check style, formatting, types, import rules and the rules of the house
+lint: web/node_modules/.ready  ## check style, formatting, types, import rules and the rules of the house
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; exit 1; }
 	@$(BIN)/python scripts/check_house.py
+	@$(NPM) run check --silent
 	@echo "lint: all good"
 
 format: $(READY)  ## put the code into shape
@@ -134,12 +147,13 @@ lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--u
 	  $(COMPILE) - --group dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
 	@echo "requirements.lock and requirements-dev.lock are up to date."
 
-docs: $(READY)  ## write docs/reference and docs/pictures from the code
+docs: web/node_modules/.ready  ## write docs/reference and docs/pictures from the code
 	@$(BIN)/python scripts/openapi.py
+	@$(NPM) run types --silent >/dev/null
 	@$(BIN)/python scripts/reference.py
 	@$(BIN)/python scripts/text_sheet.py
 
 clean:  ## remove everything that make made; data folders stay
-	@rm -rf $(VENV) .cache demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .cache demo build dist web/node_modules src/reelmill/web .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@find . -name '*.egg-info' -type d -not -path './.git/*' -prune -exec rm -rf {} +

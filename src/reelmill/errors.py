@@ -51,6 +51,7 @@
     │   ├── EncodeFailed             encode_failed            500   retryable
     │   ├── DeadlineExceeded         deadline_exceeded        500
     │   ├── OutputRejected           output_rejected          500   retryable
+    │   ├── OverviewFailed           overview_failed          422
     │   ├── ResourceLimit            resource_limit           500
     │   └── ChildCrashed             child_crashed            500   counted as a crash
     ├── TextProblem                  variations of a text, and the models that write them
@@ -620,6 +621,16 @@ class OutputRejected(MediaProblem):
     why = "Its duration, frames or streams differ from the plan, so it was not recorded."
     remedy = "Retry the job; if it happens again, the source is likely damaged at that place."
     retryable = True
+
+
+class OverviewFailed(MediaProblem):
+    """Do without the picture: jobs on the video may still work."""
+
+    code = "overview_failed"
+    status_code = 422
+    what = "No overview of the source could be made."
+    why = "The source is damaged where the picture or the sound was read, or reading it took too long."
+    remedy = "Play the source at that place; a job on it tells more. If other videos fail too, run `reelmill doctor`."
 
 
 class ResourceLimit(MediaProblem):

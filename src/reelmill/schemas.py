@@ -342,6 +342,29 @@ class VideoReply(Reply):
     source_removed_at: datetime | None = Field(description="When its source was removed; its upload_status is `gone`.")
 
 
+class PlayReply(Reply):
+    """Where a video's source can be played and downloaded without a key."""
+
+    video_id: str
+    url: str = Field(description="Freshly signed; takes Range.")
+    content_type: str = Field(description="By what was found in the file.")
+    size: int
+    expires_at: datetime
+
+
+class WaveformReply(Reply):
+    """How loud a video is over its length."""
+
+    version: Literal[1] = Field(1, description="Of this document's form. It may gain fields without a new version.")
+    video_id: str
+    duration_s: float
+    has_sound: bool
+    peaks: list[float] = Field(
+        description="Of equal parts of the film, in their order: 0 is −60 dBFS or less, 1 full scale, linear in dB. "
+        "Fewer than asked for of a very short film; none without sound."
+    )
+
+
 class DeletedVideo(Reply):
     """It is hidden, with its jobs and results."""
 
@@ -876,6 +899,30 @@ class SwitchReply(Reply):
     by: str | None
     since: datetime | None
     all_tenants: bool = Field(description="An operator has switched it off for all; only that one can undo it.")
+
+
+class FindingReply(Reply):
+    """What one check of the installation saw."""
+
+    name: str = Field(description="Of the check; stable.")
+    title: str
+    part_of: str | None = Field(description="The check that it is a part of.")
+    level: Literal["ok", "warning", "failed", "skipped"]
+    detail: str
+    code: str | None = Field(description="Of the catalogue, when something is wrong.")
+    why: str | None
+    remedy: str | None
+    fix: str | None = Field(description="A shell command to paste.")
+    took_s: float
+
+
+class SystemReply(Reply):
+    """The installation, as `reelmill doctor` sees it."""
+
+    version: str
+    ok: bool = Field(description="Nothing has failed; warnings are no failure.")
+    checked_at: datetime
+    findings: list[FindingReply]
 
 
 class UsageReply(Reply):

@@ -44,6 +44,7 @@ from reelmill.jobs.runner import Runner, WorkPolicy
 from reelmill.jobs.scratch import clear_dead_scratch
 from reelmill.jobs.service import Policy, Service
 from reelmill.jobs.sweeper import Sweeper, SweepPolicy
+from reelmill.jobs.watch import Watch
 from reelmill.media import find_ffmpeg, probe
 from reelmill.media import version as ffmpeg_version
 from reelmill.media.children import metered
@@ -81,6 +82,7 @@ class App:
     store: JobStore
     access: AccessStore
     objects: ObjectStore
+    tools: Toolbox
     pipelines: Mapping[str, Pipeline]
     dispatcher: Dispatcher
     files: Files
@@ -95,6 +97,7 @@ class App:
     sweeper: Sweeper
     reconciler: Reconciler
     feed: Feed
+    watch: Watch
     observer: PlatformObserver
     metrics_server: MetricsServer | None
     lock: DataLock | None
@@ -118,6 +121,7 @@ class App:
             self.metrics_server.start()
         if streams:
             self.feed.start()
+            self.watch.start()
         self.sweeper.start()
         self.reconciler.start()
         self.runner.start(self.settings.workers)
@@ -128,6 +132,7 @@ class App:
         self.reconciler.stop()
         self.sweeper.stop()
         self.feed.stop()
+        self.watch.stop()
         self.dispatcher.close()
         if self.metrics_server is not None:
             self.metrics_server.stop()
@@ -139,11 +144,12 @@ class App:
 
     def dead(self) -> list[str]:
         """Return the names of the parts that aren't at their work; none while all is well."""
-        parts: dict[str, Runner | Sweeper | Feed | Reconciler] = {
+        parts: dict[str, Runner | Sweeper | Feed | Watch | Reconciler] = {
             "workers": self.runner,
             "sweeper": self.sweeper,
             "reconciler": self.reconciler,
             "feed": self.feed,
+            "watch": self.watch,
         }
         return [name for name, part in parts.items() if not part.alive()]
 
@@ -185,7 +191,13 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     store = open_store(settings.database)
     access = access_of(store)
     feed = Feed(store)
-    store.on_commit = feed.wake
+    watch = Watch(store)
+
+    def wake() -> None:
+        feed.wake()
+        watch.wake()
+
+    store.on_commit = wake
     keeping, rules = keeping_of(store), rules_of(access)
     _tell_not_offered(settings, keeping)
     planner = Planner(
@@ -295,6 +307,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         store=store,
         access=access,
         objects=objects,
+        tools=tools,
         pipelines=pipelines,
         dispatcher=dispatcher,
         files=files,
@@ -309,6 +322,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         sweeper=sweeper,
         reconciler=reconciler,
         feed=feed,
+        watch=watch,
         observer=observer,
         metrics_server=open_metrics(settings, observer, lambda: app.dead()),
         lock=lock,

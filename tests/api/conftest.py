@@ -23,8 +23,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from reelmill import logs
-from reelmill.api.access import SignIn, make_key
+from reelmill.api.access import make_key
 from reelmill.api.app import create_app
+from reelmill.api.signin import SignIn
 from reelmill.objects.folder import load_secret
 from reelmill.settings import read_settings
 from reelmill.wiring import App, build

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from reelmill.api.access import SignIn, make_key
+from reelmill.api.access import make_key
+from reelmill.api.signin import SignIn
 
 if TYPE_CHECKING:
     from conftest import Client, Running
@@ -94,7 +95,7 @@ def signed_in(server: Running, connect: Connect) -> Client:
     """A browser that has used a one-time link."""
     browser = connect()
     reply = browser.get(str(server.restarted().link))
-    assert (reply.status_code, reply.headers["location"]) == (303, "/docs")
+    assert (reply.status_code, reply.headers["location"]) == (303, "/")
     cookie = reply.headers["set-cookie"]
     assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower() and "Max-Age=604800" in cookie
     assert "secure" not in cookie.lower(), "over plain HTTP on loopback"

@@ -41,7 +41,7 @@ def problem(reply: httpx2.Response, status: int, code: str) -> Problem:
 
 
 def test_unknown_paths_and_methods_are_problems_too(client: Client, connect: Connect) -> None:
-    for path in ("/", "/nothing", "/api/v1", "/api/v1/", "/api/v1/jobs/", "/api/v2/jobs", "/docs/"):
+    for path in ("/videos", "/nothing", "/api/v1", "/api/v1/", "/api/v1/jobs/", "/api/v2/jobs", "/docs/"):
         problem(client.get(path), 404, "not_found")
     problem(connect().get("/nothing"), 404, "not_found")
     for method, path, allow in (

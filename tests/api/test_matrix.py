@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from fastapi.routing import iter_route_contexts
 
 from reelmill.api.access import SCOPES
+from reelmill.api.web import LOOSE, PAGES
 from reelmill.jobs.ports import WorkerSeen
 from reelmill.stores.schema import metadata
 
@@ -43,6 +44,14 @@ HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URL
     "HEAD /openapi.json",
     "GET /signin",
     "POST /signout",
+    "GET /session",
+    "POST /session",
+    # The web UI's files: tests/api/test_web_files.py.
+    *(
+        f"{method} {path}"
+        for method in ("GET", "HEAD")
+        for path in (*PAGES, "/assets/{name}", *(f"/{one}" for one in LOOSE))
+    ),
     "PUT /objects/{key:path}",
     "GET /objects/{key:path}",
     "HEAD /objects/{key:path}",
@@ -198,6 +207,10 @@ ROWS = {
     "POST /api/v1/uploads/complete": Row("upload", sent_video, body=dict),
     "GET /api/v1/videos": Row("jobs:read"),
     "GET /api/v1/videos/{video_id}": Row("jobs:read", video),
+    "GET /api/v1/videos/{video_id}/poster": Row("jobs:read", video),
+    "GET /api/v1/videos/{video_id}/filmstrip": Row("jobs:read", video),
+    "GET /api/v1/videos/{video_id}/waveform": Row("jobs:read", video),
+    "GET /api/v1/videos/{video_id}/play": Row("jobs:read", video),
     "POST /api/v1/videos/analyze-duration": Row("jobs:read", video, body=dict),
     "GET /api/v1/jobs": Row("jobs:read", video, query=dict),
     "POST /api/v1/jobs": Row("jobs:write", video, body=lambda ids: {**ids, **JOB}, status=201),
@@ -212,6 +225,7 @@ ROWS = {
     "GET /api/v1/jobs/{job_id}/share": Row("jobs:read", ended_job),
     "DELETE /api/v1/jobs/{job_id}/share/{share_id}": Row("jobs:write", share),
     "GET /api/v1/jobs/{job_id}/events": Row("jobs:read", ended_job),
+    "GET /api/v1/events": Row("jobs:read", query=lambda ids: {"for_s": "0"}),
     "POST /api/v1/jobs/{job_id}/cancel": Row("jobs:write", waiting_job),
     "POST /api/v1/jobs/{job_id}/priority": Row("jobs:write", waiting_job, body=lambda ids: {"priority": 5}),
     "POST /api/v1/jobs/{job_id}/retry": Row("jobs:write", cancelled_job),
@@ -223,6 +237,7 @@ ROWS = {
     "DELETE /api/v1/keys/{key_id}": Row("admin", key),
     "GET /api/v1/audit": Row("admin", key, query=lambda ids: {"target": ids["key_id"]}),
     "GET /api/v1/admin/workers": Row("admin"),
+    "GET /api/v1/system": Row("admin"),
     "POST /api/v1/admin/workers/{worker_id}/drain": Row("admin", worker),
     "DELETE /api/v1/videos/{video_id}": Row("jobs:write", awaiting_video),
     "POST /api/v1/videos/{video_id}/restore": Row("jobs:write", deleted_video),

@@ -112,7 +112,7 @@ def test_the_browser_signs_in_below_the_path(outside: Outside) -> None:
     token = link.partition("?token=")[2]
     with httpx2.Client(verify=outside.trusted, trust_env=False) as browser:
         came = browser.get(f"{outside.url}/signin", params={"token": token})
-        assert (came.status_code, came.headers["location"]) == (303, "/reelmill/docs")
+        assert (came.status_code, came.headers["location"]) == (303, "/reelmill/")
         cookie = came.headers["set-cookie"].lower()
         assert "path=/reelmill/" in cookie and "secure" in cookie and "httponly" in cookie
         assert browser.get(f"{outside.url}/api/v1/jobs").status_code == 200

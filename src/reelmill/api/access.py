@@ -1,4 +1,4 @@
-"""Who may do what: API keys and their scopes, and the sign-in of a person at this machine's browser.
+"""Who may do what: API keys and their scopes, and who asks.
 
 Every route below /api/v1 is a `Guarded` one: it names its scope by `@needs`, or the server doesn't start.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import hmac
 import inspect
 import re
 import secrets
-import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,7 +20,6 @@ from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -32,6 +29,7 @@ from reelmill.api import idempotency
 from reelmill.api.errors import check_value, documented, fault, read_json
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits, RateLimiter, network_of
+from reelmill.api.signin import KeySessions, SignIn
 from reelmill.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
@@ -115,53 +113,12 @@ def rotate(
 
 def _fresh_secret() -> tuple[str, FreshSecret]:
     secret = "rm_" + secrets.token_urlsafe(32)
-    return secret, FreshSecret(str(uuid.uuid4()), secret[:SHOWN], _sha256(secret))
+    return secret, FreshSecret(str(uuid.uuid4()), secret[:SHOWN], sha256(secret))
 
 
-def _sha256(secret: str) -> str:
+def sha256(secret: str) -> str:
+    """Return what is stored of a secret, in hex."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-
-
-# ── sign-in ───────────────────────────────────────────────────────────────────────────────────
-
-
-class SignIn:
-    """A one-time link for the person at this machine, and the signed cookie that it is traded for."""
-
-    def __init__(self, secret: bytes, *, life_s: int = 7 * 86_400) -> None:
-        """secret: the data folder's; cookies outlive a restart. life_s: of a cookie, in seconds."""
-        self._key = hmac.digest(secret, b"reelmill sign-in 1", "sha256")
-        self._token: str | None = secrets.token_urlsafe(32)
-        self._guard = threading.Lock()
-        self.life_s = life_s
-        # Cookies don't know ports: two servers of one machine must not overwrite each other's.
-        self.cookie = f"reelmill_{hmac.digest(self._key, b'name', 'sha256').hex()[:8]}"
-
-    @property
-    def link(self) -> str | None:
-        """Path and query of the sign-in link; None once it was used."""
-        return f"/signin?token={self._token}" if self._token else None
-
-    def redeem(self, token: str) -> str:
-        """Return a cookie's value for the token, the first time. Raises KeyInvalid."""
-        with self._guard:
-            if self._token is None or not hmac.compare_digest(self._token.encode(), token.encode()):
-                raise KeyInvalid(
-                    "This sign-in link was used before or isn't valid; start the server again for a new one."
-                )
-            self._token = None
-        told = f"{int(time.time()) + self.life_s}.{secrets.token_urlsafe(16)}"
-        return f"{told}.{self._signature(told)}"
-
-    def accepts(self, value: str) -> bool:
-        """Tell whether a cookie's value is ours and still good."""
-        told, _, signature = value.rpartition(".")
-        if not hmac.compare_digest(self._signature(told).encode(), signature.encode("utf-8", "replace")):
-            return False
-        return int(told.partition(".")[0]) > time.time()
-
-    def _signature(self, told: str) -> str:
-        return hmac.digest(self._key, told.encode("utf-8", "replace"), "sha256").hex()
 
 
 # ── who asks ──────────────────────────────────────────────────────────────────────────────────
@@ -174,7 +131,8 @@ class Identity:
     tenant: str
     user_id: str
     scopes: frozenset[str]
-    key_id: str | None = None  #: None: the signed-in browser
+    key_id: str | None = None  #: None: the owner, by a sign-in link
+    browser: bool = False  #: known by a cookie, which a browser sends for other sites' pages too
 
     def must(self, scope: str) -> None:
         """Raises ScopeMissing."""
@@ -182,7 +140,7 @@ class Identity:
             raise ScopeMissing(f"This needs the scope {scope!r}; the key has: {', '.join(sorted(self.scopes))}.")
 
 
-OWNER = Identity("default", "owner", frozenset({"admin"}))
+OWNER = Identity("default", "owner", frozenset({"admin"}), browser=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,17 +159,26 @@ async def identify(request: Request, shown: Shown | None = None) -> Identity:
     shown = shown or _shown_by(request)
     if shown is None:
         raise KeyMissing
-    if shown.cookie is not None:
-        signin: SignIn = request.app.state.signin
-        ended = platform(request).access.signed_out
-        if not signin.accepts(shown.cookie) or await run_in_threadpool(ended, shown.sha256):
-            raise KeyInvalid("The sign-in has ended; start the server again for a new link.")
-        return OWNER
+    if shown.cookie is None:
+        return await _of_key(request, shown.sha256)
+    signin: SignIn | None = request.app.state.signin
+    sessions: KeySessions = request.app.state.sessions
+    owner = signin is not None and signin.accepts(shown.cookie)
+    key_sha256 = None if owner else sessions.accepted(shown.cookie)
+    if not owner and key_sha256 is None:
+        raise KeyInvalid("The sign-in has ended: sign in with a key, or start the server again for a new link.")
+    if await run_in_threadpool(platform(request).access.signed_out, shown.sha256):
+        raise KeyInvalid("This browser has signed out.")
+    return OWNER if key_sha256 is None else await _of_key(request, key_sha256, browser=True)
+
+
+async def _of_key(request: Request, key_sha256: str, *, browser: bool = False) -> Identity:
+    """Raises KeyInvalid."""
     keyring: KeyRing = request.app.state.keyring
-    key = await keyring.find(shown.sha256)
+    key = await keyring.find(key_sha256)
     if key is None:
         raise KeyInvalid
-    return Identity(key.tenant, key.subject, frozenset(key.scopes), key.id)
+    return Identity(key.tenant, key.subject, frozenset(key.scopes), key.id, browser)
 
 
 async def admit(request: Request) -> Identity:
@@ -223,33 +190,33 @@ async def admit(request: Request) -> Identity:
     limits: Limits = request.app.state.limits
     now_s = time.monotonic()
     shown = _shown_by(request)
-    if (shown is None or not limits.keys.knows(shown.sha256)) and limits.addresses.empty(_address(request), now_s):
-        _take(request, limits.addresses, _address(request), now_s)
+    if (shown is None or not limits.keys.knows(shown.sha256)) and limits.addresses.empty(address_of(request), now_s):
+        take(request, limits.addresses, address_of(request), now_s)
     try:
         identity = await identify(request, shown)
     except (KeyMissing, KeyInvalid):
         if shown is not None:
             limits.keys.forget(shown.sha256)
-        _take(request, limits.addresses, _address(request), now_s)
+        take(request, limits.addresses, address_of(request), now_s)
         raise
     assert shown is not None, "nobody is identified by nothing"
-    _take(request, limits.keys, shown.sha256, now_s)
+    take(request, limits.keys, shown.sha256, now_s)
     return identity
 
 
 def _shown_by(request: Request) -> Shown | None:
     secret = _secret(request)
     if secret is not None:
-        return Shown(_sha256(secret))
-    value = _cookie(request)
-    return Shown(_sha256(value), value) if value is not None else None
+        return Shown(sha256(secret))
+    value = cookie_of(request)
+    return Shown(sha256(value), value) if value is not None else None
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
     return network_of(request.client.host if request.client else "")
 
 
-def _take(request: Request, limiter: RateLimiter, who: str, now_s: float) -> None:
+def take(request: Request, limiter: RateLimiter, who: str, now_s: float) -> None:
     """Raises RateLimited."""
     verdict = limiter.take(who, now_s)
     if verdict is None:
@@ -269,12 +236,15 @@ def _secret(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
-def _cookie(request: Request) -> str | None:
+def cookie_of(request: Request) -> str | None:
+    """Return the value of the cookie by which a browser is signed in, if it sent one."""
     signin: SignIn | None = request.app.state.signin
-    return request.cookies.get(signin.cookie) if signin else None
+    sessions: KeySessions = request.app.state.sessions
+    by_link = request.cookies.get(signin.cookie) if signin else None
+    return by_link if by_link is not None else request.cookies.get(sessions.cookie)
 
 
-def _check_origin(request: Request) -> None:
+def check_origin(request: Request) -> None:
     """Raises OriginRefused when a signed-in browser acts for the page of another site."""
     own = {f"{request.url.scheme}://{request.headers.get('host', '')}"}
     if public := platform(request).settings.public_url:
@@ -338,13 +308,13 @@ class Guarded(APIRoute):
             structlog.contextvars.bind_contextvars(
                 user_id=identity.user_id, tenant=identity.tenant, **_named(request.path_params)
             )
-            if identity is OWNER and request.method in UNSAFE:
-                _check_origin(request)
+            if identity.browser and request.method in UNSAFE:
+                check_origin(request)
             identity.must(self.rule.scope)
             _check_query(request, known)
             if request.method not in UNSAFE:
                 return await answer(request)
-            body = await _read_body(request)
+            body = await read_body(request)
             parsed = ParsedRequest(request, body)
             key = idempotency.key_of(request) if request.method == "POST" else None
             if key is None:
@@ -437,7 +407,7 @@ def _check_query(request: Request, known: set[str]) -> None:
         check_value(field, value)
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Raises RequestTooLarge before more than the limit is in memory."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > LARGEST_BODY:
@@ -551,46 +521,3 @@ def _shown(key: ApiKey) -> KeyReply:
         created_at=key.created_at,
         revoked_at=key.revoked_at,
     )
-
-
-# ── signing in and out ────────────────────────────────────────────────────────────────────────
-
-signin_routes = APIRouter(include_in_schema=False)
-
-
-@signin_routes.get("/signin")
-def sign_in(request: Request, token: str = "") -> Response:
-    """Trade the one-time token for the cookie, and go to /docs."""
-    signin: SignIn = request.app.state.signin
-    app = platform(request)
-    try:
-        value = signin.redeem(token)
-    except KeyInvalid:
-        _take(request, request.app.state.limits.addresses, _address(request), time.monotonic())
-        raise
-    request.state.identity = OWNER
-    app.access.audit(caller(request), action="browser.signin", target=OWNER.user_id)
-    base = base_path(request)
-    reply = RedirectResponse(f"{base}/docs", status_code=303, headers={"Referrer-Policy": "no-referrer"})
-    public = app.settings.public_url or ""
-    secure = request.url.scheme == "https" or public.startswith("https:")
-    reply.set_cookie(
-        signin.cookie, value, max_age=signin.life_s, path=f"{base}/", httponly=True, samesite="strict", secure=secure
-    )
-    return reply
-
-
-@signin_routes.post("/signout", status_code=204)
-async def sign_out(request: Request) -> Response:
-    """End the browser's sign-in: its cookie opens nothing any more, whoever has a copy of it."""
-    identity = await admit(request)
-    value = _cookie(request)
-    if identity is not OWNER or value is None:
-        raise KeyMissing("Only a signed-in browser can sign out; a key is revoked by DELETE /api/v1/keys/{key_id}.")
-    _check_origin(request)
-    signin: SignIn = request.app.state.signin
-    request.state.identity = identity
-    await run_in_threadpool(platform(request).access.sign_out, _sha256(value), signin.life_s, caller(request))
-    reply = Response(status_code=204)
-    reply.delete_cookie(signin.cookie, path=f"{base_path(request)}/", httponly=True, samesite="strict")
-    return reply

@@ -19,6 +19,7 @@ from reelmill.api import (
     admin,
     aliases,
     audit,
+    browser,
     cors,
     delivery,
     errors,
@@ -28,16 +29,21 @@ from reelmill.api import (
     metrics,
     opened,
     proxied,
+    sources,
+    system,
     texts,
     uploads,
     videos,
+    web,
     workers,
 )
-from reelmill.api.access import SECURITY_SCHEMES, SignIn
+from reelmill.api.access import SECURITY_SCHEMES
+from reelmill.api.kept import Kept
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits
 from reelmill.api.objects import router as object_routes
 from reelmill.api.passes import Signer
+from reelmill.api.signin import KeySessions, SignIn
 from reelmill.api.thumbnails import Thumbnails
 from reelmill.objects.folder import FolderStore, Grant
 from reelmill.schemas import Problem
@@ -88,11 +94,15 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.platform = app
     app.tell_platform()
     api.state.signin = signin
+    api.state.sessions = KeySessions(app.access.signing_secret)
     api.state.keyring = KeyRing(app.access)
     api.state.limits = Limits(app.settings.rate_limit)
     api.state.readiness = health.Readiness(app)
+    api.state.report = system.Report(app)
     api.state.signer = Signer(app.access.signing_secret)
-    api.state.thumbnails = Thumbnails(app.settings.data / "cache" / "pictures", app.settings.pictures_mb << 20)
+    kept = Kept(app.settings.data / "cache" / "pictures", app.settings.pictures_mb << 20)
+    api.state.thumbnails = Thumbnails(kept)
+    api.state.overviews = sources.Overviews(app, kept)
     api.state.completing = CapacityLimiter(COMPLETING)
     api.state.varying = CapacityLimiter(texts.VARYING)
     errors.install(api, app.observer)
@@ -106,25 +116,30 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     for routes in (
         uploads.router,
         videos.router,
+        sources.router,
         jobs.router,
         delivery.router,
         events.router,
+        events.all_routes,
         jobs.pipelines,
         texts.router,
         access.router,
         admin.router,
         admin.usage_routes,
         audit.router,
+        system.router,
         workers.router,
         health.router,
         metrics.router,
         aliases.router,
         opened.pages,
         opened.files,
+        browser.router,
+        web.router,
     ):
         api.include_router(routes)
     if signin is not None:
-        api.include_router(access.signin_routes)
+        api.include_router(browser.by_link)
     api.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api

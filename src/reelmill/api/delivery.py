@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StringConstraints
 
 from reelmill.api import idempotency
 from reelmill.api.access import Guarded, JobId, Platform, Who, base_path, known_form, needs
@@ -45,6 +45,10 @@ PICTURE_S = 300  #: seconds for which a browser needn't ask again for a thumbnai
 
 ShareId = Annotated[str, AfterValidator(known_form("share"))]
 Which = Annotated[str | None, Query(max_length=255, description="One artifact's name or id.")]
+Several = Annotated[
+    list[Annotated[str, StringConstraints(max_length=255)]] | None,
+    Query(max_length=2000, description="Artifacts' names or ids; given more than once, they come in one archive."),
+]
 How = Annotated[
     Via | None,
     Query(description="`store`: by a redirect to storage. `api`: through this server. By default, as it is set up."),
@@ -70,14 +74,18 @@ FILE: dict[int | str, dict[str, Any]] = {
 )
 @needs("jobs:read", NotFound, NotReady, ResultsGone, RangeUnsatisfiable)
 def download(
-    request: Request, app: Platform, who: Who, job_id: JobId, artifact: Which = None, via: How = None
+    request: Request, app: Platform, who: Who, job_id: JobId, artifact: Several = None, via: How = None
 ) -> Response:
     """Take the results: the file if there is one, a ZIP archive if there are more.
 
-    One that is named by `artifact` can be taken as soon as its step is done, while the job still runs.
+    Those that are named by `artifact` can be taken as soon as their steps are done, while the job still runs.
     """
     job, made = app.service.results(who, job_id, early=artifact is not None)
-    chosen = [one for one in made if one.primary] if artifact is None else [results.named(made, artifact)]
+    if artifact is None:
+        chosen = [one for one in made if one.primary]
+    else:
+        found = [results.named(made, name) for name in artifact]
+        chosen = list({one.id: one for one in found}.values())  # one may be named by its name and its id
     if not chosen:
         raise NotFound("The job made no results to download.")
     if len(chosen) == 1:

@@ -16,6 +16,7 @@ from reelmill.errors import DatabaseUnavailable, KeyInvalid, KeyMissing, NotFoun
 from reelmill.jobs.feed import Feed
 from reelmill.jobs.lifecycle import ENDED
 from reelmill.jobs.model import Job, JobEvent
+from reelmill.jobs.watch import Watch
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Guarded)
 
@@ -27,6 +28,15 @@ LastSeen = Annotated[
     int | None,
     Header(alias="Last-Event-ID", ge=0, lt=1 << 31, description="As `after`; browsers send it by themselves."),
 ]
+
+all_routes = APIRouter(prefix="/api/v1/events", tags=["jobs"], route_class=Guarded)
+ALL = {
+    "description": (
+        "`ready` once, then a `job` event for each job that has changed: `data` is its present state in short. "
+        "Nothing is replayed: after a break, read the lists again."
+    ),
+    "content": {"text/event-stream": {}},
+}
 
 STREAM = {
     "description": (
@@ -56,6 +66,76 @@ def job_events(
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
+
+
+@all_routes.get("", response_class=Response, responses={200: ALL})
+@needs("jobs:read")
+def all_events(
+    request: Request,
+    app: Platform,
+    who: Who,
+    for_s: Annotated[float | None, Query(ge=0, le=86_400, description="End the stream after so many seconds.")] = None,
+) -> Response:
+    """Follow all jobs at once, as a list that stays fresh does."""
+    return StreamingResponse(
+        changes(app.watch, who.tenant, lambda: _still_welcome(request), for_s),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def changes(
+    watch: Watch, tenant: str, welcome: Callable[[], Awaitable[bool]], for_s: float | None = None
+) -> AsyncIterator[str]:
+    """Yield the jobs that change as text/event-stream, as long as the reader is `welcome`."""
+    loop = asyncio.get_running_loop()
+    bell = asyncio.Event()
+    waiting: dict[str, Job] = {}  # what a slow reader didn't fetch is replaced by newer
+
+    def take(jobs: list[Job]) -> None:
+        waiting.update({job.id: job for job in jobs})
+        bell.set()
+
+    def listen(jobs: list[Job]) -> None:
+        with suppress(RuntimeError):  # the loop has ended before the watch did
+            loop.call_soon_threadsafe(take, jobs)
+
+    with watch.follow(tenant, listen):
+        yield f"retry: {RETRY_MS}\nevent: ready\ndata: {{}}\n\n"
+        spoken = checked = loop.time()
+        end = None if for_s is None else loop.time() + for_s
+        while end is None or loop.time() < end:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(checked + CHECK_S if end is None else min(end, checked + CHECK_S)):
+                    await bell.wait()
+            if loop.time() >= checked + CHECK_S:
+                if not await welcome():
+                    return
+                checked = loop.time()
+            if bell.is_set():
+                bell.clear()
+                jobs = list(waiting.values())
+                waiting.clear()
+                spoken = loop.time()
+                yield "".join(_changed(job) for job in jobs)
+            elif loop.time() >= spoken + KEEP_ALIVE_S:
+                spoken = loop.time()
+                yield ": keep-alive\n\n"
+
+
+def _changed(job: Job) -> str:
+    job = job.shown()
+    data = {
+        "job_id": job.id,
+        "video_id": job.video_id,
+        "pipeline": job.pipeline,
+        "status": job.status,
+        "stage": job.stage,
+        "progress_pct": job.progress_pct,
+        "message": job.message,
+        "run": job.run,
+    }
+    return f"event: job\ndata: {json.dumps(data)}\n\n"
 
 
 async def _still_welcome(request: Request) -> bool:

@@ -1,6 +1,7 @@
 """What is open without a key: streams by a pass, shares by their link. The path is the whole authority.
 
-    /streams/{pass}/{name}     a playlist with URLs that live as long as the pass, or any other file of the job
+    /streams/{pass}/{name}     a playlist with URLs that live as long as the pass, or any other file of the job;
+                               by a source's pass, the video itself
     /share/{token}             a page with a player; no script, nothing from elsewhere but the files
     /share/{token}/{name}      the same files, until the share ends or is revoked
 
@@ -22,6 +23,7 @@ from reelmill.api.delivery import qualities, text_of
 from reelmill.api.objects import EXPOSED, REQUEST_HEADERS, SignedRoute
 from reelmill.api.passes import AUTO, Signer
 from reelmill.api.sending import send
+from reelmill.api.sources import send_source
 from reelmill.errors import NotFound, ReelmillError, SignatureExpired
 from reelmill.jobs import playlists, results
 from reelmill.jobs.model import Artifact, Job, Share
@@ -39,9 +41,14 @@ pages = APIRouter(include_in_schema=False)
 
 @files.api_route("/streams/{token}/{name:path}", methods=["GET", "HEAD"])
 def get_streamed(request: Request, token: str, name: str) -> Response:
-    """Hand out one file of a job to whoever has a pass. Raises SignatureInvalid, SignatureExpired, NotFound."""
+    """Hand out one file of a job, or a source, to whoever has a pass.
+
+    Raises SignatureInvalid, SignatureExpired, NotFound, SourceGone.
+    """
     app: App = request.app.state.platform
     signer: Signer = request.app.state.signer
+    if (video_id := signer.source_of(token)) is not None:
+        return send_source(request, app, video_id)
     allowed = signer.verify(token)
     job = app.store.job(allowed.job_id)
     if job.deleted_at is not None:

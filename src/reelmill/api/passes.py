@@ -1,6 +1,7 @@
 """Signed paths that open one job's files without a key: passes, which end by themselves, and links of shares.
 
-A pass is `{job_id}.{expires}.{quality}.{signature}`, a share's token `{job_id}.{share_id}.{signature}`. All processes
+A pass is `{job_id}.{expires}.{quality}.{signature}`, a source's `{video_id}.{expires}.{signature}`, a share's token
+`{job_id}.{share_id}.{signature}`. All processes
 on one database sign alike. A player follows relative names below such a path, so a playlist needn't say it again.
 """
 
@@ -52,6 +53,25 @@ class Signer:
         if self._clock() >= int(expires):
             raise SignatureExpired
         return Pass(job_id, int(expires), quality)
+
+    def sign_source(self, video_id: str, life_s: int) -> str:
+        """Return a pass of a video's source for `life_s` seconds."""
+        expires = int(self._clock()) + life_s
+        return f"{video_id}.{expires}.{self._signature('source', video_id, str(expires))}"
+
+    def source_of(self, given: str) -> str | None:
+        """Return the video that a source's pass opens; None: it is of another kind.
+
+        Raises SignatureInvalid, SignatureExpired.
+        """
+        if given.count(".") != 2:
+            return None
+        video_id, expires, signature = _parts(given, 3)
+        if not hmac.compare_digest(signature.encode(), self._signature("source", video_id, expires).encode()):
+            raise SignatureInvalid
+        if self._clock() >= int(expires):
+            raise SignatureExpired
+        return video_id
 
     def token(self, job_id: str, share_id: str) -> str:
         """Return what a share's link holds; the same each time."""

@@ -20,19 +20,12 @@ from reelmill.wiring import App
 Via = Literal["store", "api"]
 
 
-class ArtifactSource:
-    """An artifact's bytes, wherever they are. All but the bytes is told by its row."""
+class StoredSource:
+    """A file's bytes, wherever they are. All but the bytes is told by its row."""
 
-    def __init__(self, files: Files, artifact: Artifact) -> None:
+    def __init__(self, files: Files, info: ObjectInfo) -> None:
         self._files = files
-        self.info = ObjectInfo(
-            key=artifact.key,
-            size_bytes=artifact.size_bytes,
-            sha256=artifact.sha256,
-            content_type=artifact.content_type,
-            modified_at=artifact.created_at,
-            etag=f'"{artifact.sha256}"',
-        )
+        self.info = info
 
     def blocks(self, start: int, length: int) -> Iterator[bytes]:
         yield from self._files.open(self.info.key, start, length)
@@ -68,13 +61,25 @@ def send(
         "Cache-Control": "private, no-cache",
         **(headers or {}),
     }
-    source = ArtifactSource(app.files, artifact)
+    info = ObjectInfo(
+        key=artifact.key,
+        size_bytes=artifact.size_bytes,
+        sha256=artifact.sha256,
+        content_type=artifact.content_type,
+        modified_at=artifact.created_at,
+        etag=f'"{artifact.sha256}"',
+    )
+    return through_us(request, app, StoredSource(app.files, info), told, stored=artifact.place == "stored")
+
+
+def through_us(
+    request: Request, app: App, source: StoredSource, headers: Mapping[str, str], *, stored: bool
+) -> Response:
+    """Return the reply to a GET or HEAD of a file by this server, or by the proxy in front of it.
+
+    stored: whether it is in the object store, not in a spool. Raises RangeUnsatisfiable, StorageProblem.
+    """
     accel = app.settings.accel
-    if (
-        accel is not None
-        and request.method == "GET"
-        and artifact.place == "stored"
-        and isinstance(app.objects, FolderStore)
-    ):
-        return accelerated(accel, artifact.key, source, told)  # fmt: skip
-    return answer(request.method, request.headers, source, told)
+    if accel is not None and request.method == "GET" and stored and isinstance(app.objects, FolderStore):
+        return accelerated(accel, source.info.key, source, headers)
+    return answer(request.method, request.headers, source, headers)

@@ -84,8 +84,8 @@ def run(app: App, listener: socket.socket, address: str, *, private: bool, as_js
     """Serve until a signal comes; return its number."""
     import uvicorn
 
-    from reelmill.api.access import SignIn
     from reelmill.api.app import create_app
+    from reelmill.api.signin import SignIn
     from reelmill.objects.folder import load_secret
 
     signin = SignIn(load_secret(app.settings.data / "secret")) if private else None

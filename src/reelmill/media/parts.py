@@ -40,13 +40,21 @@ def fetch_part(
 
     Raises ObjectMissing, StorageUnavailable, Stopped. The caller removes the file.
     """
+    return fetch_parts(location, source, [(start, end)], scratch, stop)
+
+
+def fetch_parts(
+    location: str, source: Source, spans: Sequence[tuple[int, int]], scratch: Path, stop: threading.Event | None
+) -> Path | None:
+    """Return a file with the bytes that these spans of ticks, [start, end) each, need; see `fetch_part`."""
     if not is_url(location) or source.spans_packed is None or not source.size_bytes:
         return None
     path = scratch / "source.part"
     try:
         with path.open("w+b") as file:
             file.truncate(source.size_bytes)
-            for number, (first, after) in enumerate(ranges(source, start, end)):
+            wanted = _united([one for start, end in spans for one in ranges(source, start, end)])
+            for number, (first, after) in enumerate(wanted):
                 _fetch(location, first, after, file, stop)
                 if number == 0 and _is_fragmented(file, after):
                     path.unlink()

@@ -1,0 +1,5 @@
+import { Page } from "../ui/Page";
+
+export function AnalysisPage() {
+  return <Page title="Analysis">{null}</Page>;
+}

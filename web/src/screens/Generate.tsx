@@ -1,0 +1,5 @@
+import { Page } from "../ui/Page";
+
+export function GeneratePage() {
+  return <Page title="Generate">{null}</Page>;
+}

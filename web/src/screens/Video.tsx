@@ -1,0 +1,5 @@
+import { Page } from "../ui/Page";
+
+export function VideoPage() {
+  return <Page title="Video">{null}</Page>;
+}
