@@ -1012,7 +1012,7 @@ class Pipeline(Protocol):
     """A plug-in that knows how to make something. `plan` is pure; `run` is repeatable.
 
     `name`, `version`, `title`, `stages` (weights sum to 100) and the JSON schema of `Params` are all that
-    API, CLI, docs and UI need to offer it.
+    API, CLI, docs and UI need to offer it. One whose stages depend on the parameters has `stages_for(params)`, too.
     """
 
     name: str

@@ -174,7 +174,9 @@ def key_frame_findings(source: Source, decoded: Decoded) -> Findings:
     numbers = frame_numbers(source, decoded.ticks)
     edges = [*numbers, len(source.frame_ticks())]
     found = {cut.number: cut.score for cut in quick_cuts(pictures)}
-    black = [(edges[first], edges[end]) for first, end in _runs((n, look.black) for n, look in enumerate(looks))]
+    # From the first of some black key frames to the last: what is between one and the next isn't known.
+    dark = _runs((n, look.black) for n, look in enumerate(looks))
+    black = [(edges[first], edges[end if end == len(looks) else end - 1]) for first, end in dark if end - first > 1]
     still = [(edges[first - 1], edges[end - 1]) for first, end in _runs((n, one.still) for n, one in enumerate(looks))]
     length_s = stretch(source.duration_s)
     motion = [0.0] * math.ceil(source.duration_s / length_s)

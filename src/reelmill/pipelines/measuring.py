@@ -15,7 +15,8 @@ from reelmill.jobs.ports import Work
 from reelmill.media import Limits, Source
 from reelmill.media.encode import ClipSettings, audio_track
 from reelmill.media.ffmpeg import version
-from reelmill.media.findings import Chunk, Findings, chunk_findings, chunks, joined, stretch
+from reelmill.media.findings import Chunk, Findings, chunk_findings, chunks, joined, shot_spans, stretch
+from reelmill.media.highlights import Highlight, highlights, lively, loud
 from reelmill.media.levels import Levels, measure_sound
 from reelmill.media.measure import decode_frames
 from reelmill.pipelines.base import Toolbox, digest
@@ -138,3 +139,26 @@ def told(levels: Levels) -> dict[str, Any]:
 
 def levels_of(data: Mapping[str, Any]) -> Levels:
     return Levels(**{**data, "silence": [(start, end) for start, end in data["silence"]]})
+
+
+def best_of(
+    source: Source, found: Findings, levels: Levels | None, count: int, least_s: float, most_s: float
+) -> list[Highlight]:
+    """Return a film's highlights, best first."""
+    return highlights(
+        loud(levels.curve, levels.integrated_lufs) if levels is not None else None,
+        lively(found.motion),
+        found.stretch_s,
+        source.duration_s,
+        [seconds(source, first) for first, _, _ in shot_spans(source, found.cuts)],
+        count=count,
+        least_s=least_s,
+        most_s=most_s,
+    )
+
+
+def seconds(source: Source, frame: int) -> float:
+    """Return when a frame begins, seconds from the first; the number of frames stands for the end."""
+    ticks, video = source.frame_ticks(), source.video
+    tick = ticks[frame] if frame < len(ticks) else video.end_tick
+    return round(float((tick - ticks[0]) * video.time_base), 6)

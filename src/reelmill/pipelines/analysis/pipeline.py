@@ -17,9 +17,9 @@ from reelmill.media.levels import Levels, measure_sound
 from reelmill.media.measure import decode_key_frames, exact_still
 from reelmill.media.timeline import Timeline, clock, draw_timeline
 from reelmill.pipelines.analysis.params import AnalysisParams
-from reelmill.pipelines.analysis.report import best_of, pictured, report, seconds
+from reelmill.pipelines.analysis.report import pictured, report
 from reelmill.pipelines.base import Toolbox, digest
-from reelmill.pipelines.measuring import Measuring, Wanted, measured
+from reelmill.pipelines.measuring import Measuring, Wanted, best_of, measured, seconds
 
 JSON_TYPE, JPEG, PNG = "application/json", "image/jpeg", "image/png"
 

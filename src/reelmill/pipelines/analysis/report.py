@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reelmill.media import Source
 from reelmill.media.findings import Findings, field_order, shot_spans
-from reelmill.media.highlights import Highlight, highlights, lively, loud
 from reelmill.media.levels import Levels
 from reelmill.pipelines.analysis.params import AnalysisParams
+from reelmill.pipelines.measuring import best_of, seconds
 
 VERSION = 1
 Passes = Literal["quick", "deep"]
@@ -169,33 +169,10 @@ def report(
     return told.model_dump(mode="json", by_alias=True)
 
 
-def best_of(
-    source: Source, found: Findings, levels: Levels | None, count: int, least_s: float, most_s: float
-) -> list[Highlight]:
-    """Return a film's highlights, best first."""
-    return highlights(
-        loud(levels.curve, levels.integrated_lufs) if levels is not None else None,
-        lively(found.motion),
-        found.stretch_s,
-        source.duration_s,
-        [seconds(source, first) for first, _, _ in shot_spans(source, found.cuts)],
-        count=count,
-        least_s=least_s,
-        most_s=most_s,
-    )
-
-
 def pictured(source: Source, found: Findings, most: int) -> list[tuple[int, int]]:
     """Return the shots that get a picture, first frame and end: the longest ones, in the film's order."""
     shots = [(first, end) for first, end, _ in shot_spans(source, found.cuts)]
     return sorted(sorted(shots, key=lambda shot: (shot[0] - shot[1], shot[0]))[:most])
-
-
-def seconds(source: Source, frame: int) -> float:
-    """Return when a frame begins, seconds from the first; the number of frames stands for the end."""
-    ticks, video = source.frame_ticks(), source.video
-    tick = ticks[frame] if frame < len(ticks) else video.end_tick
-    return round(float((tick - ticks[0]) * video.time_base), 6)
 
 
 def _spans(spans: Sequence[tuple[float, float]]) -> list[Span]:
