@@ -173,7 +173,7 @@ def key_frame_findings(source: Source, decoded: Decoded) -> Findings:
     looks = looked(pictures)
     numbers = frame_numbers(source, decoded.ticks)
     edges = [*numbers, len(source.frame_ticks())]
-    found = {cut.number: cut.score for cut in quick_cuts(pictures)}
+    found = {cut.number: cut.score for cut in quick_cuts(pictures, looks)}
     # From the first of some black key frames to the last: what is between one and the next isn't known.
     dark = _runs((n, look.black) for n, look in enumerate(looks))
     black = [(edges[first], edges[end if end == len(looks) else end - 1]) for first, end in dark if end - first > 1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from statistics import StatisticsError, correlation
 
 from reelmill.media.measure import HEIGHT, LUMA, WIDTH, Look, Small, apart
 
@@ -17,6 +19,7 @@ LASTING = 3  #: at least a third of a cut's change lasts; of a flash's, next to 
 SURE = 12.0  #: the ratio at which a cut's score is 1
 QUICK_LEAST = 0.3  #: share of the pixels that have other colours after a cut, from key frame to key frame
 QUICK_SURE = 0.6
+QUICK_ALIKE = 0.6  #: correlation of pictures that show the same in another light, at least
 LUMA_BINS, CHROMA_BINS = 16, 32
 
 
@@ -84,21 +87,30 @@ def _sampled(first: int, last: int, count: int) -> list[int]:
     return sorted({*range(first, last, step), last})
 
 
-def quick_cuts(pictures: Sequence[Small]) -> list[Cut]:
-    """Return the key frames that show another shot than the one before: more than 0.3 of the pixels changed colour.
+def quick_cuts(pictures: Sequence[Small], looks: Sequence[Look]) -> list[Cut]:
+    """Return the key frames that show another shot than the one before them; black ones are passed over.
 
-    The share is half the distance (L1) of the histograms: the mean of luma's (16 bins) and both colours' (32 bins).
-    What moved or was seen from elsewhere has the same colours. The score is the share / 0.6, at most 1.
+    More than 0.3 of the pixels changed colour, and light and dark lie elsewhere (correlation of luma below 0.6): what
+    was darkened alone is the same shot. The share is half the distance (L1) of the histograms, the mean of luma's (16
+    bins) and both colours' (32 bins): what moved or was seen from elsewhere has the same colours.
+    The score is the share / 0.6, at most 1.
     """
+    lit = [number for number, look in enumerate(looks) if not look.black]
     found = []
-    before: list[float] = []
-    for number, picture in enumerate(pictures):
-        here = _histogram(picture)
-        share = sum(abs(a - b) for a, b in zip(here, before, strict=True)) / 2 if before else 0.0
-        if share >= QUICK_LEAST:
-            found.append(Cut(number, round(min(1.0, share / QUICK_SURE), 3)))
-        before = here
+    for before, here in pairwise(lit):
+        colours = zip(_histogram(pictures[before]), _histogram(pictures[here]), strict=True)
+        share = sum(abs(a - b) for a, b in colours) / 2
+        if share >= QUICK_LEAST and _likeness(pictures[before], pictures[here]) < QUICK_ALIKE:
+            found.append(Cut(here, round(min(1.0, share / QUICK_SURE), 3)))
     return found
+
+
+def _likeness(one: Small, other: Small) -> float:
+    """Return the correlation of two pictures' luma, -1 to 1; 0 for one without any structure."""
+    try:
+        return correlation(list(one.luma.tobytes()), list(other.luma.tobytes()))
+    except StatisticsError:
+        return 0.0
 
 
 def _histogram(picture: Small) -> list[float]:
