@@ -70,3 +70,30 @@ def make_cut_film(path: Path, shots: Sequence[Shot] = PROGRAMME, *, rate: str = 
            "-keyint_min", gop, "-sc_threshold", "0", "-r", rate, "-c:a", "aac",
            "-t", str(float(at / exact)), str(path))  # fmt: skip
     return cuts[:-1]
+
+
+@dataclass
+class Tally:
+    """How many cuts were found, and how many of what was found are cuts."""
+
+    planted: int = 0
+    told: int = 0
+    found: int = 0
+
+    def add(self, planted: Sequence[float], told: Sequence[float], within: float) -> None:
+        left = list(told)
+        for cut in planted:
+            near = min(left, key=lambda one: abs(one - cut), default=None)
+            if near is not None and abs(near - cut) <= within:
+                left.remove(near)
+                self.found += 1
+        self.planted += len(planted)
+        self.told += len(told)
+
+    @property
+    def recall(self) -> float:
+        return self.found / self.planted
+
+    @property
+    def precision(self) -> float:
+        return self.found / max(1, self.told)

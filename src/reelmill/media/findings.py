@@ -21,6 +21,7 @@ BLACK_S = 0.5  #: shortest black span that is told, seconds
 FROZEN_S = 2.0  #: the same of a picture that stands still: freezedetect's
 DRIFT = 2.0  #: levels by which the brightness of a still picture may change all in all: a slow fade isn't frozen
 SWING = 219.0  #: levels from black to white
+INTERLACED_LEAST, INTERLACED_SURE = 0.4, 0.75  #: share of the frames: up to the first none, from the second all
 FIELDS = ("progressive", "tff", "bff", "undetermined")
 
 Json = Mapping[str, Any]
@@ -127,7 +128,12 @@ def joined(source: Source, parts: Sequence[Json]) -> Findings:
     """Put the findings of all chunks together: what crosses the edge of two is one."""
     parts = sorted(parts, key=lambda part: int(part["start_frame"]))
     length_s = stretch(source.duration_s)
-    black = _spans(source, [(first, end) for part in parts for first, end in part["black"]], BLACK_S)
+    dark: list[tuple[int, int]] = []
+    for first, end in ((first, end) for part in parts for first, end in part["black"]):
+        if dark and dark[-1][1] == first:
+            dark[-1] = dark[-1][0], end
+        else:
+            dark.append((first, end))
     still: list[list[float]] = []
     for run in (run for part in parts for run in part["still"]):
         if still and still[-1][1] == run[0] and abs(run[3] - still[-1][2]) <= DRIFT:
@@ -143,7 +149,7 @@ def joined(source: Source, parts: Sequence[Json]) -> Findings:
         fields.update(part["fields"])
     return Findings(
         cuts=[(frame, score) for part in parts for frame, score in part["cuts"] if frame > 0],
-        black=black,
+        black=_spans(source, dark, BLACK_S),
         frozen=frozen,
         motion=[
             round(sums[place] / SWING / min(length_s, source.duration_s - place * length_s), 2)
@@ -155,13 +161,7 @@ def joined(source: Source, parts: Sequence[Json]) -> Findings:
 
 
 def _spans(source: Source, runs: Sequence[tuple[int, int]], least_s: float) -> list[Span]:
-    whole: list[tuple[int, int]] = []
-    for first, end in runs:
-        if whole and whole[-1][1] == first:
-            whole[-1] = whole[-1][0], end
-        else:
-            whole.append((first, end))
-    spans = [(_seconds(source, first), _seconds(source, end)) for first, end in whole]
+    spans = [(_seconds(source, first), _seconds(source, end)) for first, end in runs]
     return [(round(start, 3), round(end, 3)) for start, end in spans if end - start >= least_s - 1e-6]
 
 
@@ -210,10 +210,15 @@ def shot_spans(source: Source, cuts: Sequence[tuple[int, float]]) -> list[tuple[
 
 
 def field_order(fields: Mapping[str, int]) -> str:
-    """Return what most frames are, of those that could be judged: `progressive`, `tff`, `bff`, `mixed`, `unknown`."""
-    known = {kind: fields.get(kind, 0) for kind in FIELDS[:3]}
-    total = sum(known.values())
+    """Return what a film is by its frames that could be judged: `progressive`, `tff`, `bff`, `mixed` or `unknown`.
+
+    Fast motion makes some progressive frames look interlaced: up to 0.4 of them don't count.
+    """
+    progressive, top, bottom = (fields.get(kind, 0) for kind in FIELDS[:3])
+    total = progressive + top + bottom
     if not total:
         return "unknown"
-    kind = max(known, key=lambda one: known[one])
-    return kind if known[kind] >= 0.8 * total else "mixed"
+    if top + bottom <= INTERLACED_LEAST * total:
+        return "progressive"
+    clear = INTERLACED_SURE * total
+    return "tff" if top >= clear else "bff" if bottom >= clear else "mixed"

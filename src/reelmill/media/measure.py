@@ -98,7 +98,7 @@ def decode_frames(
     graph = (
         f"[0:{source.video_index}]{','.join(steps)},split[whole][lines];"
         f"[lines]crop=w=min(iw\\,{STRIP}):h=ih,idet,"
-        "metadata=mode=print:key=lavfi.idet.multiple.current_frame:file=fields.txt,nullsink;"
+        "metadata=mode=print:key=lavfi.idet.single.current_frame:file=fields.txt,nullsink;"
         f"[whole]{SMALL},scdet,metadata=mode=print:key=lavfi.scd.score:file=frames.txt[small]"
     )
     finished = run(

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from statistics import StatisticsError, correlation
+from statistics import StatisticsError, correlation, median
 
 from reelmill.media.measure import HEIGHT, LUMA, WIDTH, Look, Small, apart
 
 FLASH_S = Fraction(1, 4)  #: what was seen before comes back within this time after a flash
+MOST_MISSED = 10.0  #: times: of a longer hole in time, something else may well be seen behind it
 SAMPLES = 7  #: pictures on either side that are compared with each other
 LEAST = 8.0  #: levels by which the pictures on both sides of a cut differ at least
 AGAINST = 4.0  #: levels of change that are nothing: they are added to what is usual
@@ -47,7 +48,8 @@ def cuts(pictures: Sequence[Small], looks: Sequence[Look], frame_rate: Fraction)
     M: the least difference of any picture of the quarter second before to any of the quarter second after; D: the
     change at the cut itself. After a flash the same comes back, and M is small. U, the usual change: the fourth fifth
     of the changes from frame to frame within half a second, so that fades, pans and repeated frames are none. Of
-    several cuts within a quarter second, the one that changes most counts.
+    several cuts within a quarter second, the one that changes most counts. Where a picture is seen n times longer than
+    others (n ≤ 10), n × U is usual.
     The score is M / (12 × (U + 4)), at most 1. Nothing depends on frames farther away than `reach`.
     """
     near = flash_frames(frame_rate)
@@ -68,7 +70,7 @@ def _ratio(pictures: Sequence[Small], looks: Sequence[Look], number: int, near: 
         return 0.0
     first, last = max(1, number - 2 * near), min(len(looks), number + 2 * near + 1)
     around = sorted(looks[other].changed for other in range(first, last) if other != number)
-    usual = (around[len(around) * 4 // 5] if around else 0.0) + AGAINST
+    usual = (around[len(around) * 4 // 5] if around else 0.0) * _missed(pictures, number) + AGAINST
     if changed < RATIO * usual:
         return 0.0
     least = changed
@@ -78,6 +80,13 @@ def _ratio(pictures: Sequence[Small], looks: Sequence[Look], number: int, near: 
             if least < max(LEAST, RATIO * usual, changed / LASTING):
                 return 0.0
     return least / usual
+
+
+def _missed(pictures: Sequence[Small], number: int) -> float:
+    """Return how many times longer than those around it the picture before was seen: so much more may have moved."""
+    first, last = max(0, number - 5), min(len(pictures), number + 5)
+    usual = median(b.tick - a.tick for a, b in pairwise(pictures[first:last]))
+    return min(MOST_MISSED, max(1.0, (pictures[number].tick - pictures[number - 1].tick) / max(1, usual)))
 
 
 def _sampled(first: int, last: int, count: int) -> list[int]:
