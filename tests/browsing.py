@@ -33,7 +33,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def person(browser: Browser, server: Server, *, url: str = "", size: str = "wide", **more: Any) -> Iterator[BrowserContext]:
+def person(
+    browser: Browser, server: Server, *, url: str = "", size: str = "wide", **more: Any
+) -> Iterator[BrowserContext]:
     """An admin, signed in by a key. Any error of the page, or of its policy, fails at the end."""
     faults: list[str] = []
     key = server.run("keys", "create", "person", "--scope", "admin", "--quiet").strip()

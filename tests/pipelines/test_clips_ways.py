@@ -175,7 +175,7 @@ def test_codecs_and_sizes(app: App, video_id: str, video: dict[str, Any], codec:
         ({"cutting": {"kind": "random", "min_s": 5, "max_s": 2}}, "min_s"),
         ({"cutting": {"kind": "manual", "cuts": [{"start_s": 3, "end_s": 2}]}}, "cutting.cuts.0"),
         ({"cutting": {"kind": "manual", "cuts": [{"start_s": 30, "end_s": 40}]}}, "Cut 1"),
-        ({"cutting": {"kind": "often"}}, "fixed, random or manual"),
+        ({"cutting": {"kind": "often"}}, "fixed, random, manual, scenes, silence or highlights"),
         ({"text": {"text": "a", "from_s": 3, "until_s": 2}}, "until_s"),
         ({"video": {"hdr": "keep"}}, "h265"),
         ({"video": {"fit": "cover", "width": 100}}, "height"),

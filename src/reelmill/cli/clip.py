@@ -46,6 +46,10 @@ def clip(
         str | None, typer.Option(metavar="MIN-MAX", help="Random lengths in seconds, as 10-30, instead of equal ones.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats random lengths; told in the manifest.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Cut where it is found: at scenes, in the silence, or the highlights alone, best first."),
+    ] = None,
     cut: Annotated[
         list[str] | None,
         typer.Option(metavar="START-END", help="One clip, in seconds: 12.5-20, or 95- up to the end. May be repeated."),
@@ -93,8 +97,10 @@ def clip(
     Example: `reelmill clip film.mp4 --every 10 --text "Part {index} of {total}" --position bottom-right`
 
     Example: `reelmill clip film.mp4 --cut 12.5-20 --cut 95- --text "Summer 2026" --text-until 3`
+
+    Example: `reelmill clip film.mp4 --at scenes`
     """
-    cutting = {"duration_s": every, "tail": tail, "seed": seed, **read_cutting(random, cut)}
+    cutting = {"duration_s": every, "tail": tail, "seed": seed, **read_cutting(random, cut, at)}
     look = {
         "text": text, "strategy": "base_vary" if vary else None,
         "position": position, "size_pct": size, "color": color, "from_s": text_from,
@@ -214,10 +220,12 @@ def gather_params(given: str | None, **options: dict[str, Any]) -> dict[str, Any
     return params
 
 
-def read_cutting(random: str | None, cuts: Sequence[str] | None) -> dict[str, Any]:
-    """Return the parameters that --random and --cut stand for. Raises ParamsInvalid."""
-    if random and cuts:
-        raise ParamsInvalid("--random and --cut are two ways of cutting: choose one.")
+def read_cutting(random: str | None, cuts: Sequence[str] | None, at: str | None = None) -> dict[str, Any]:
+    """Return the parameters that --random, --cut and --at stand for. Raises ParamsInvalid."""
+    if sum(map(bool, (random, cuts, at))) > 1:
+        raise ParamsInvalid("--random, --cut and --at are ways of cutting: choose one.")
+    if at:
+        return {"kind": at}
     if random:
         least, most = _span(random, "--random", "10-30")
         return {"kind": "random", "min_s": least, "max_s": most}

@@ -33,7 +33,7 @@ from reelmill.jobs.files import Files
 from reelmill.jobs.keys import source_key
 from reelmill.jobs.lifecycle import Status, UploadStatus
 from reelmill.jobs.model import Artifact, Job, Json, Located, Video
-from reelmill.jobs.planning import Planner
+from reelmill.jobs.planning import Planner, stages_of
 from reelmill.jobs.ports import JobStore, NewJob, NewVideo
 from reelmill.jobs.results import followed
 
@@ -150,7 +150,7 @@ class Chain:
             pipeline=pipeline.name,
             pipeline_version=pipeline.version,
             params=params.model_dump(mode="json"),
-            stages=pipeline.stages,
+            stages=stages_of(pipeline, params),
             priority=job.priority,
             correlation_id=job.correlation_id,
             trace_context=job.trace_context,

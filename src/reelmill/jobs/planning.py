@@ -20,7 +20,7 @@ from reelmill.errors import (
 )
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.lifecycle import CLAIMABLE, Event, StepStatus
-from reelmill.jobs.model import Job, Json, Step, StepSpec
+from reelmill.jobs.model import Job, Json, Stage, Step, StepSpec
 from reelmill.jobs.params import invalid_params
 from reelmill.jobs.ports import UNOBSERVED, Dispatcher, Failure, JobStore, Observer, Opening, Pipeline
 
@@ -80,7 +80,7 @@ class Planner:
 
     def first_stage(self, pipeline: Pipeline, params: BaseModel, source: Json, tenant: str) -> Opening:
         """Raises ParamsInvalid, TextDoesNotFit."""
-        first = pipeline.stages[0].name
+        first = stages_of(pipeline, params)[0].name
         return Opening(first, tuple(pipeline.plan(first, source, params, {}, tenant)))
 
     # ── queued, and on ────────────────────────────────────────────────────────────────────────
@@ -146,4 +146,15 @@ class Planner:
         source = self.store.video(job.video_id).source
         assert source is not None, "a job with a stage has an uploaded video"
         params: Any = self.checked(pipeline, job.params)
-        return Opening(stage, tuple(pipeline.plan(stage, source, params, done, job.tenant)))
+        specs = tuple(pipeline.plan(stage, source, params, done, job.tenant))
+        if len(specs) > self.max_steps:  # known only now, where an earlier stage found how many there are
+            raise TooManySteps(
+                f"The stage {stage} would have {len(specs)} steps; at most {self.max_steps} are allowed."
+            )
+        return Opening(stage, specs)
+
+
+def stages_of(pipeline: Pipeline, params: BaseModel) -> tuple[Stage, ...]:
+    """Return a job's stages: a pipeline with `stages_for(params)` has others for some parameters."""
+    chosen = getattr(pipeline, "stages_for", None)
+    return pipeline.stages if chosen is None else tuple(chosen(params))

@@ -1041,8 +1041,9 @@ class Pipeline(Protocol):
     """A plug-in that knows how to make something. `plan` is pure; `run` is repeatable.
 
     `name`, `version`, `title`, `stages` (weights sum to 100) and the JSON schema of `Params` are all that
-    API, CLI, docs and UI need to offer it. One that has `reusable`, too, a collection of kinds of steps, lets results
-    of these be taken over by later steps of the same digest (`jobs/reuse.py` says what that asks of them).
+    API, CLI, docs and UI need to offer it. One whose stages depend on the parameters has `stages_for(params)`, too.
+    One that has `reusable`, a collection of kinds of steps, lets results of these be taken over by later steps of the
+    same digest (`jobs/reuse.py` says what that asks of them).
     """
 
     name: str

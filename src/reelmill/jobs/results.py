@@ -14,7 +14,7 @@ from reelmill.jobs.model import Artifact
 
 MASTER, MEDIA, SEGMENT = "hls_master", "hls_media", "hls_segment"
 PLAYLISTS = (MASTER, MEDIA)
-PICTURES = ("poster", "thumbnail", "contact_sheet")  #: in this order the first of these stands for the job
+PICTURES = ("poster", "thumbnail", "contact_sheet", "timeline")  #: in this order the first of these stands for the job
 
 
 def quality(artifact: Artifact) -> str | None:

@@ -39,7 +39,7 @@ from reelmill.jobs.locks import KeyedLock
 from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
-from reelmill.jobs.planning import Planner
+from reelmill.jobs.planning import Planner, stages_of
 from reelmill.jobs.ports import (
     UNOBSERVED,
     Failure,
@@ -516,7 +516,7 @@ class Service:
             pipeline=pipeline.name,
             pipeline_version=pipeline.version,
             params=params.model_dump(mode="json"),
-            stages=pipeline.stages,
+            stages=stages_of(pipeline, params),
             priority=priority,
             correlation_id=caller.correlation_id,
             trace_context=caller.trace_context,

@@ -28,7 +28,7 @@ from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_argumen
 from reelmill.media.graphs import Fit, Shape, output_size, short_side
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
 from reelmill.media.proxy import Grid, Proxy, ProxySettings, encode_proxy, grid
-from reelmill.media.segments import Segment, Tail, fixed, frame_at, manual, random_lengths, seeded
+from reelmill.media.segments import Segment, Tail, at_frames, fixed, frame_at, manual, random_lengths, seeded
 from reelmill.media.smart import Piece, Rendered, pieces, render_clip, whole_because
 from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
 from reelmill.media.thumbnails import contact_sheet, thumbnail
@@ -62,6 +62,7 @@ __all__ = [
     "Tail",
     "TextStyle",
     "VideoStream",
+    "at_frames",
     "check_output",
     "clip_arguments",
     "contact_sheet",

@@ -1,6 +1,6 @@
 """Where to cut: exact plans in integer ticks. Pure: no file or clock, and chance only by a seed.
 
-One function for each way of cutting, `fixed`, `seeded` and `manual`; each returns the same `Segment`s.
+One function for each way of cutting, `fixed`, `seeded`, `at_frames` and `manual`; each returns the same `Segment`s.
 All take `ticks`, the pts of all frames, strictly ascending, and `end_tick`, the end of the last frame, > ticks[-1].
 """
 
@@ -155,6 +155,43 @@ def random_lengths(total: Fraction, seed: int, least: Fraction, most: Fraction) 
         joined = last + rest
         lengths = [*before, joined] if joined <= most else [*before, joined / 2, joined / 2]
     return lengths
+
+
+def at_frames(
+    ticks: Sequence[int],
+    end_tick: int,
+    time_base: Fraction,
+    frames: Sequence[int],
+    *,
+    least: Fraction,
+    most: Fraction | None = None,
+    most_clips: int = MOST_CLIPS,
+) -> list[Segment]:
+    """Cut where something was found: at frames, ascending, where shots begin or pauses are.
+
+    A place that is nearer than `least` seconds to the cut before it, or to the end, is no cut; what is longer than
+    `most` is divided into equal lengths. The clips follow each other without gap or overlap.
+    Raises ParamsInvalid unless 0 < least ≤ most, and for a source without frames; TooManySteps for more than
+    most_clips.
+    """
+    if least <= 0 or (most is not None and most < least):
+        raise ParamsInvalid("The shortest clip must be more than 0 s and no longer than the longest.")
+    _check_frames(ticks)
+    places = [0]
+    for frame in frames:
+        if (ticks[frame] - ticks[places[-1]]) * time_base >= least and (end_tick - ticks[frame]) * time_base >= least:
+            places.append(frame)
+    starts: list[int] = []
+    for first, last in zip(places, [*places[1:], len(ticks)], strict=True):
+        until = ticks[last] if last < len(ticks) else end_tick
+        length = (until - ticks[first]) * time_base
+        count = 1 if most is None else -(-length // most)
+        for part in range(count):
+            frame = _nearest(ticks, end_tick, ticks[first] + Fraction(part * (until - ticks[first]), count))
+            if frame < last and (not starts or frame > starts[-1]):
+                starts.append(frame)
+                _check_count(starts, most_clips)
+    return _between(starts, ticks, end_tick, time_base)
 
 
 def manual(

@@ -1297,10 +1297,18 @@ export interface components {
          * @description The cut list that a job with these parameters would make, from the code that makes it.
          */
         AnalyzeDurationReply: {
+            /**
+             * At Most
+             * @description How many there can be at most, where that is all that is known.
+             */
+            at_most?: number | null;
             /** Duration S */
             duration_s: number;
-            /** Segment Count */
-            segment_count: number;
+            /**
+             * Segment Count
+             * @description null where the cuts are found in the film (scenes, silence, highlights): known after its analysis.
+             */
+            segment_count: number | null;
             /** Segments */
             segments: components["schemas"]["Segment"][];
             /** Video Id */
@@ -1762,6 +1770,74 @@ export interface components {
             /** Why */
             why: string | null;
         };
+        /**
+         * Follower
+         * @description A job that follows another: it runs on what that one made, on each clip or on the best film.
+         */
+        Follower: {
+            /**
+             * Params
+             * @description The pipeline's parameters; see GET /pipelines.
+             */
+            params?: {
+                [key: string]: unknown;
+            };
+            /** Pipeline */
+            pipeline: string;
+            /**
+             * Reuse
+             * @description Take over what an earlier job of the same tenant has made; false: make everything anew.
+             * @default true
+             */
+            reuse: boolean;
+            /**
+             * Then
+             * @description What follows once the job is completed, on what it made; up to 16 jobs, 4 of them one after the other.
+             */
+            then?: components["schemas"]["Follower"][];
+        };
+        /**
+         * FollowerReply
+         * @description What came, or may come, of an entry of `then`.
+         */
+        FollowerReply: {
+            /**
+             * Job Id
+             * @description Of the first of its jobs; null until it was started.
+             */
+            job_id: string | null;
+            /**
+             * Job Ids
+             * @description Of all its jobs: one for each result that it runs on.
+             */
+            job_ids: string[];
+            /** Params */
+            params: {
+                [key: string]: unknown;
+            };
+            /** Pipeline */
+            pipeline: string;
+            /** Reuse */
+            reuse: boolean;
+            /**
+             * Status
+             * @description `not_started` also while the job before it is failed or cancelled: a retry of that makes it wait.
+             * @enum {string}
+             */
+            status: "waiting" | "started" | "not_started";
+            /**
+             * Then
+             * @description What shall follow it in turn; its own job tells what came of it.
+             */
+            then: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Why
+             * @description Why it, or a part of it, wasn't started.
+             */
+            why: string | null;
+        };
         /** HealthReply */
         HealthReply: {
             /**
@@ -1849,6 +1925,12 @@ export interface components {
              */
             pipeline?: string | null;
             /**
+             * Reuse
+             * @description Take over what an earlier job of the same tenant has made; false: make everything anew.
+             * @default true
+             */
+            reuse: boolean;
+            /**
              * Sha256
              * @description Its SHA-256 in hex; then storage takes exactly this file.
              */
@@ -1858,6 +1940,11 @@ export interface components {
              * @description Its exact size in bytes.
              */
             size: number;
+            /**
+             * Then
+             * @description What follows once the job is completed, on what it made; up to 16 jobs, 4 of them one after the other.
+             */
+            then?: components["schemas"]["Follower"][];
         };
         /**
          * JobCreatedResponse
@@ -1972,6 +2059,11 @@ export interface components {
              */
             created_at: string;
             error: components["schemas"]["ErrorReply"] | null;
+            /**
+             * Follows
+             * @description The job that it follows.
+             */
+            follows: string | null;
             /** Job Id */
             job_id: string;
             /**
@@ -1997,6 +2089,16 @@ export interface components {
             queue_position: number | null;
             /** Queued At */
             queued_at: string | null;
+            /**
+             * Reuse
+             * @description Whether it takes over what earlier jobs have made.
+             */
+            reuse: boolean;
+            /**
+             * Reused
+             * @description How many of its steps took over what an earlier one had made.
+             */
+            reused: number;
             /** Run */
             run: number;
             /** Stage */
@@ -2019,6 +2121,11 @@ export interface components {
              * @description Of the present stage.
              */
             steps_planned: number;
+            /**
+             * Then
+             * @description What follows it when it is completed.
+             */
+            then: components["schemas"]["FollowerReply"][];
             /** User Id */
             user_id: string;
             /** Video Id */
@@ -2058,6 +2165,17 @@ export interface components {
              * @default 0
              */
             priority: number;
+            /**
+             * Reuse
+             * @description Take over what an earlier job of the same tenant has made; false: make everything anew.
+             * @default true
+             */
+            reuse: boolean;
+            /**
+             * Then
+             * @description What follows once the job is completed, on what it made; up to 16 jobs, 4 of them one after the other.
+             */
+            then?: components["schemas"]["Follower"][];
             /** Video Id */
             video_id: string;
         };
@@ -3317,6 +3435,11 @@ export interface components {
              * @description 0–1 of the running attempt.
              */
             progress: number;
+            /**
+             * Reused From
+             * @description The step whose results were taken over; null of one that was run.
+             */
+            reused_from: string | null;
             /** Run */
             run: number;
             /** Stage */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
@@ -13,6 +13,7 @@ from reelmill.media.graphs import Fit
 from reelmill.media.segments import Tail
 from reelmill.media.text import Position
 from reelmill.pipelines.declared import Declared, PresetName
+from reelmill.pipelines.measuring import SILENCE_DB, SILENCE_S
 
 MAX_CUTS = 10_000  #: more are never planned; how many steps a job may have is a setting
 MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
@@ -76,6 +77,57 @@ class ManualCutting(Declared):
     cuts: list[Cut] = Field(min_length=1, max_length=2000, description="The cuts, one clip each, in their order.")
 
 
+class ScenesCutting(Declared):
+    """A clip for each shot; every frame is looked at first."""
+
+    kind: Literal["scenes"] = Field(description="A clip for each shot.")
+    min_s: Seconds = Field(1.0, description="A shot shorter than this, in seconds, belongs to the clip before.")
+    max_s: Seconds | None = Field(None, description="A longer shot is divided into equal lengths; null: never.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScenesCutting:
+        return _checked_lengths(self)
+
+
+class SilenceCutting(Declared):
+    """Cut in the middle of pauses; the sound is listened to first."""
+
+    kind: Literal["silence"] = Field(description="Cut in the pauses of the sound.")
+    min_s: Seconds = Field(2.0, description="Shortest clip in seconds: nearer pauses are no cuts.")
+    max_s: Seconds | None = Field(None, description="A longer clip is divided into equal lengths; null: never.")
+    pause_s: Seconds = Field(SILENCE_S, le=60, description="Shortest pause in seconds.")
+    level_db: float = Field(
+        SILENCE_DB, ge=-90, le=-10, allow_inf_nan=False, description="Sound below this level, in dB, is a pause."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SilenceCutting:
+        return _checked_lengths(self)
+
+
+class HighlightsCutting(Declared):
+    """The most lively spans, best first; every frame and all the sound are measured first."""
+
+    kind: Literal["highlights"] = Field(description="The most lively spans, best first.")
+    count: int = Field(5, ge=1, le=200, description="How many clips, at most.")
+    min_s: Seconds = Field(3.0, le=600, description="Shortest clip in seconds.")
+    max_s: Seconds = Field(15.0, le=600, description="Longest clip in seconds.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> HighlightsCutting:
+        return _checked_lengths(self)
+
+
+MeasuredCutting = ScenesCutting | SilenceCutting | HighlightsCutting  #: known only when the film was measured
+AnyMeasured = TypeVar("AnyMeasured", bound=MeasuredCutting)
+
+
+def _checked_lengths(cutting: AnyMeasured) -> AnyMeasured:
+    if cutting.max_s is not None and cutting.min_s > cutting.max_s:
+        raise ValueError(f"min_s, {cutting.min_s:g}, must not be more than max_s, {cutting.max_s:g}")
+    return cutting
+
+
 def _kind_of(value: Any) -> str:
     """Return which way of cutting is meant; `fixed` if it isn't said."""
     return str(value.get("kind", "fixed") if isinstance(value, dict) else getattr(value, "kind", "fixed"))
@@ -84,11 +136,14 @@ def _kind_of(value: Any) -> str:
 Cutting = Annotated[
     Annotated[FixedCutting, Tag("fixed")]
     | Annotated[RandomCutting, Tag("random")]
-    | Annotated[ManualCutting, Tag("manual")],
+    | Annotated[ManualCutting, Tag("manual")]
+    | Annotated[ScenesCutting, Tag("scenes")]
+    | Annotated[SilenceCutting, Tag("silence")]
+    | Annotated[HighlightsCutting, Tag("highlights")],
     Discriminator(
         _kind_of,
         custom_error_type="unknown_kind",
-        custom_error_message="kind must be fixed, random or manual",
+        custom_error_message="kind must be fixed, random, manual, scenes, silence or highlights",
     ),
 ]
 

@@ -22,9 +22,11 @@ from reelmill.media import (
     Segment,
     Shape,
     Source,
+    at_frames,
     contact_sheet,
     draw,
     fixed,
+    frame_at,
     hardware_encoder,
     layout,
     manual,
@@ -41,19 +43,27 @@ from reelmill.pipelines.clips.params import (
     BaseVary,
     ClipsParams,
     FixedCutting,
+    HighlightsCutting,
     ManualCutting,
+    MeasuredCutting,
     RandomCutting,
+    ScenesCutting,
+    SilenceCutting,
     TextLook,
     VideoParams,
 )
 from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
+from reelmill.pipelines.measuring import Measured, Measuring, Wanted, best_of, measured
 
 THUMBNAIL_WIDTH = 480
+MEASURED_STAGES = (Stage("analyse", 30), Stage("text", 2), Stage("render", 64), Stage("publish", 4))
+UNMEASURED = Measured(None, None)
 
 
 class Clips:
     """Cut a video into clips and put a text on each.
 
+    analyse  only for cuts that are found in the film: looks at every frame and listens, in several steps
     text     one step: the text of each clip; may ask a model
     render   one step a clip: reads its part of the source, draws, encodes, checks
     publish  manifest.json; the contact sheet, which may fail without failing the job
@@ -68,13 +78,30 @@ class Clips:
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
+        self.measuring = Measuring(tools)
         self._tool = f"clips/{self.version} ffmpeg/{version(tools.ffmpeg)}"
 
     # ── planning: pure ────────────────────────────────────────────────────────────────────────
 
+    def stages_for(self, params: ClipsParams) -> tuple[Stage, ...]:
+        """Return the stages; cuts that are found in the film have one before the others."""
+        return MEASURED_STAGES if isinstance(params.cutting, MeasuredCutting) else self.stages
+
     def preview(self, source: Json, params: ClipsParams) -> Json:
-        """Return duration and cut list with each clip's text; the job makes exactly these clips."""
+        """Return duration and cut list with each clip's text; the job makes exactly these clips.
+
+        Of cuts that are found in the film, it isn't known before: the most there can be are told, as `at_most`.
+        """
         probed = Source.from_json(dict(source))
+        if isinstance(params.cutting, MeasuredCutting):
+            return {
+                "duration_s": probed.duration_s,
+                "clip_count": None,
+                "clips": [],
+                "known_after": "analyse",
+                "at_most": most_clips(probed, params.cutting),
+                "steps": self.measuring.count(probed, wanted(probed, params)) + 4,  # with one clip at least
+            }
         clips = self._clips(probed, source, params)
         seed = {"seed": params.cutting.seed} if isinstance(params.cutting, RandomCutting) else {}
         return {
@@ -89,29 +116,35 @@ class Clips:
         self, stage: str, source: Json, params: ClipsParams, done: Mapping[str, Sequence[Json]], tenant: str
     ) -> list[StepSpec]:
         probed = Source.from_json(dict(source))
+        found = measured(probed, done.get("analyse", ()))
         match stage:
+            case "analyse":
+                check_settings(probed, settings(params.video, self.tools.threads))
+                return self.measuring.specs(source, wanted(probed, params), tenant)
             case "text" if isinstance(params.text, BaseVary):
-                return [self._vary_spec(probed, source, params, params.text, tenant)]
+                return [self._vary_spec(probed, source, params, params.text, tenant, found)]
             case "text":
-                return [self._text_spec(probed, source, params, tenant)]
+                return [self._text_spec(probed, source, params, tenant, found)]
             case "render":
                 texts = done["text"][0]["texts"]
-                specs = zip(cut(probed, params), texts, strict=True)
+                specs = zip(cut(probed, params, found), texts, strict=True)
                 return [self._clip_spec(probed, source, params, segment, text, tenant) for segment, text in specs]
             case _:
                 clips = sorted(done["render"], key=lambda clip: int(clip["index"]))
                 return self._publish_specs(probed, params, clips, done["text"][0].get("made"), tenant)
 
-    def _clips(self, probed: Source, source: Json, params: ClipsParams) -> list[tuple[Segment, str | None]]:
+    def _clips(
+        self, probed: Source, source: Json, params: ClipsParams, found: Measured = UNMEASURED
+    ) -> list[tuple[Segment, str | None]]:
         """Return each clip with the text that is seen on it: None too if the clip ends before it would come up."""
-        segments = cut(probed, params)
+        segments = cut(probed, params, found)
         texts = texts_of(params.text, segments, str(source["filename"]))
         seen = [params.text is not None and shown_frames(params.text, segment, probed) for segment in segments]
         return [(segment, text if on else None) for segment, text, on in zip(segments, texts, seen, strict=True)]
 
-    def _text_spec(self, probed: Source, source: Json, params: ClipsParams, tenant: str) -> StepSpec:
+    def _text_spec(self, probed: Source, source: Json, params: ClipsParams, tenant: str, found: Measured) -> StepSpec:
         check_settings(probed, settings(params.video, self.tools.threads))
-        texts = [text for _, text in self._clips(probed, source, params)]
+        texts = [text for _, text in self._clips(probed, source, params, found)]
         if params.text is not None:
             # Here, so that a text that doesn't fit is refused before anything is encoded.
             size = output_size(probed, shape(params.video))
@@ -119,9 +152,11 @@ class Clips:
                 layout(text, style(params.text), *size)
         return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
-    def _vary_spec(self, probed: Source, source: Json, params: ClipsParams, text: BaseVary, tenant: str) -> StepSpec:
+    def _vary_spec(
+        self, probed: Source, source: Json, params: ClipsParams, text: BaseVary, tenant: str, found: Measured
+    ) -> StepSpec:
         check_settings(probed, settings(params.video, self.tools.threads))
-        segments = cut(probed, params)
+        segments = cut(probed, params, found)
         slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
         size = output_size(probed, shape(params.video))
         if slots:  # what is varied must fit by itself
@@ -206,6 +241,8 @@ class Clips:
                 return self._run_clip(step, work)
             case "manifest":
                 return self._run_manifest(step, work)
+            case "frames" | "sound":
+                return self.measuring.run(step, work)
             case _:
                 return self._run_contact_sheet(step, work)
 
@@ -362,8 +399,8 @@ LOOK = set(TextLook.model_fields)
 SHEET_FIELDS = ("index", "start_s", "end_s", "thumbnail_key")
 
 
-def cut(source: Source, params: ClipsParams) -> list[Segment]:
-    """Return the segments of a source. Pure; raises ParamsInvalid."""
+def cut(source: Source, params: ClipsParams, found: Measured = UNMEASURED) -> list[Segment]:
+    """Return the segments of a source. Pure; raises ParamsInvalid. found: what was measured, if the cuts need it."""
     video, cutting = source.video, params.cutting
     frames = source.frame_ticks(), video.end_tick, video.time_base
     match cutting:
@@ -376,6 +413,47 @@ def cut(source: Source, params: ClipsParams) -> list[Segment]:
         case ManualCutting():
             spans = [(seconds(c.start_s), None if c.end_s is None else seconds(c.end_s)) for c in cutting.cuts]
             return manual(*frames, spans)
+        case ScenesCutting() | SilenceCutting():
+            longest = None if cutting.max_s is None else seconds(cutting.max_s)
+            places = found_places(source, cutting, found)
+            return at_frames(*frames, places, least=seconds(cutting.min_s), most=longest, most_clips=MAX_CUTS)
+        case HighlightsCutting():
+            assert found.findings is not None, "every frame was looked at"
+            best = best_of(source, found.findings, found.levels, cutting.count, cutting.min_s, cutting.max_s)
+            return manual(*frames, [(seconds(one.start_s), seconds(one.end_s)) for one in best])
+
+
+def found_places(source: Source, cutting: ScenesCutting | SilenceCutting, found: Measured) -> list[int]:
+    """Return the frames at which shots begin, or in the middle of pauses."""
+    if isinstance(cutting, ScenesCutting):
+        assert found.findings is not None, "every frame was looked at"
+        return [frame for frame, _ in found.findings.cuts]
+    assert found.levels is not None, "the sound was listened to"
+    video, ticks = source.video, source.frame_ticks()
+    middles = [seconds((start + end) / 2) for start, end in found.levels.silence]
+    places = [frame_at(ticks, video.end_tick, video.time_base, middle) for middle in middles]
+    return [place for place in places if place < len(ticks)]
+
+
+def wanted(source: Source, params: ClipsParams) -> Wanted:
+    """Return what must be measured for the cuts to be known. Raises ParamsInvalid for pauses without sound."""
+    cutting, track = params.cutting, params.video.audio_track
+    match cutting:
+        case SilenceCutting():
+            if not source.audio_tracks:
+                raise ParamsInvalid("The video has no sound, so there are no pauses to cut in.")
+            return Wanted(frames=False, silence_db=cutting.level_db, silence_s=cutting.pause_s, audio_track=track)
+        case ScenesCutting():
+            return Wanted(sound=False, audio_track=track)
+        case _:
+            return Wanted(audio_track=track)
+
+
+def most_clips(source: Source, cutting: MeasuredCutting) -> int:
+    """Return how many clips there can be at most."""
+    if isinstance(cutting, HighlightsCutting):
+        return cutting.count
+    return max(1, min(MAX_CUTS, int(source.duration_s / cutting.min_s)))
 
 
 def seconds(value: float) -> Fraction:
