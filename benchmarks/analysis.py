@@ -1,7 +1,7 @@
 """What do the two passes of an analysis cost and find, beside PySceneDetect on the same films?
 
 Films of real and made takes with cuts at known frames, fades and flashes that are none, and key frames every two
-seconds, at 1080p and four frame rates. CPU seconds of a whole job, by its steps: `quick` (key frames, sound) and `deep`
+seconds, at 720p and four frame rates. CPU seconds of a whole job, by its steps: `quick` (key frames, sound) and `deep`
 (every frame, sound, true peak); of PySceneDetect's two usual detectors, which look for cuts alone, as they come. A cut
 counts as found within 2 frames, by `quick` within one group of pictures. Each round is a job; the medians are told.
 
@@ -18,7 +18,7 @@ from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 
-from common import FILMS, ROOT, Ratios, measured, options, report, upload
+from common import FILMS, ROOT, Ratios, ffmpeg, measured, options, report, upload
 from scenedetect import AdaptiveDetector, ContentDetector, detect
 
 from reelmill import logs
@@ -44,7 +44,8 @@ def films() -> list[tuple[Path, str, list[int]]]:
         told = path.with_suffix(".json")
         if not told.is_file():
             print(f"Making {path.name} …", flush=True)
-            told.write_text(json.dumps(make_cut_film(path, PROGRAMME, rate=rate, gop_s=GOP_S, size="1920x1080")))
+            cuts = make_cut_film(path, PROGRAMME, rate=rate, gop_s=GOP_S, size="1280x720", make=ffmpeg)
+            told.write_text(json.dumps(cuts))
         made.append((path, rate, json.loads(told.read_text())))
     return made
 

@@ -74,6 +74,20 @@ def pipelines() -> str:
     )
 
 
+def analysis() -> str:
+    """The report of an analysis."""
+    from reelmill.pipelines.analysis import AnalysisReport
+
+    schema = AnalysisReport.model_json_schema()
+    return page(
+        "The report of an analysis",
+        "`analysis-quick.json` and `analysis.json` of the pipeline `analysis`; [Analyse a film](../how-to/analyse.md) "
+        "says how each value is measured. Fields may be added; those that are there keep their meaning within a "
+        "`version`.",
+        table(("field", "type", "default", "allowed", "meaning"), parameters(schema, schema)),
+    )
+
+
 def cli() -> str:
     """Each command of `reelmill`."""
     from typer.main import get_command
@@ -176,6 +190,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors,
     "settings.md": settings,
     "pipelines.md": pipelines,
+    "analysis.md": analysis,
     "cli.md": cli,
     "http.md": http,
     "metrics.md": metrics,

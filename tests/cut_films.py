@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,11 +40,19 @@ PROGRAMME = (
 )  # fmt: skip
 
 
-def make_cut_film(path: Path, shots: Sequence[Shot] = PROGRAMME, *, rate: str = "25", gop_s: float = 2.0,
-                  sound: str = "sine=frequency=330:sample_rate=48000", size: str = "320x180") -> list[int]:  # fmt: skip
+def make_cut_film(
+    path: Path,
+    shots: Sequence[Shot] = PROGRAMME,
+    *,
+    rate: str = "25",
+    gop_s: float = 2.0,
+    sound: str = "sine=frequency=330:sample_rate=48000",
+    size: str = "320x180",
+    make: Callable[..., None] = ffmpeg,
+) -> list[int]:
     """Write the shots one after the other, with a key frame every `gop_s` seconds and nowhere else.
 
-    Returns the first frame of each shot but the first.
+    make: runs ffmpeg with these words. Returns the first frame of each shot but the first.
     """
     exact = Fraction(rate)
     width, height = size.split("x")
@@ -65,7 +73,7 @@ def make_cut_film(path: Path, shots: Sequence[Shot] = PROGRAMME, *, rate: str = 
     joined = "".join(f"[v{number}]" for number in range(len(shots)))
     graph.append(f"{joined}concat=n={len(shots)}[film]")
     gop = str(round(gop_s * exact))
-    ffmpeg(*words, "-f", "lavfi", "-i", sound, "-filter_complex", ";".join(graph), "-map", "[film]",
+    make(*words, "-f", "lavfi", "-i", sound, "-filter_complex", ";".join(graph), "-map", "[film]",
            "-map", f"{len(shots)}:a", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-g", gop,
            "-keyint_min", gop, "-sc_threshold", "0", "-r", rate, "-c:a", "aac",
            "-t", str(float(at / exact)), str(path))  # fmt: skip

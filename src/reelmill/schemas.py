@@ -300,9 +300,7 @@ class AnalyzeDurationReply(Reply):
 
     video_id: str
     duration_s: float
-    segment_count: int | None = Field(
-        description="null where the cuts are found in the film (scenes, silence, highlights): known after its analysis."
-    )
+    segment_count: int = Field(description="0 where cuts are found in the film: known after its analysis.")
     at_most: int | None = Field(None, description="How many there can be at most, where that is all that is known.")
     segments: list[Segment]
 

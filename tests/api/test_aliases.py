@@ -194,6 +194,33 @@ def test_two_passes_are_seen_one_after_the_other(serve: Serve, film: Path, tmp_p
         assert (done["stage"], len(done["download_urls"])) == ("DONE", 2)
 
 
+@pytest.mark.req("D-05")
+def test_an_analysis_is_seen_in_two_passes_and_its_quick_report_read_between_them(
+    serve: Serve, film: Path, tmp_path: Path
+) -> None:
+    with serve(tmp_path / "data", workers=0) as server:
+        wire = Wire(server, server.key("admin"))
+        # As the client of view D sends it: it knows no pipelines.
+        body = b'{"session_id":"visit-17","fileName":"film.mp4","fileType":"video/mp4","fileSize":%d}'
+        status, begun = wire.post("/videos/upload/initiate", body % film.stat().st_size)
+        assert (status, begun["status"], begun["session_id"]) == (200, "awaiting_upload", "visit-17"), begun
+        path = f"/videos/jobs/{begun['job_id']}/status"
+        wire.put(begun, film)
+        wire.complete("D", begun)
+        seen = [wire.get(path)["status"]]
+        quick = None
+        while claims := server.app.store.claim("this test", limit=1, lease_s=600):  # the only worker, a step at a time
+            seen.append(wire.get(path)["status"])
+            server.app.runner.run(claims[0])
+            seen.append(wire.get(path)["status"])
+            if seen[-1] == "quick_done":
+                download = f"/api/v1/jobs/{begun['job_id']}/download?via=api&artifact=analysis-quick.json"
+                quick = wire.get(download)
+        assert seen == ["queued", "quick_running", "quick_done", *["deep_running"] * 5, "done"]
+        assert quick is not None and quick["pass"] == "quick" and quick["technical"]["frame_count"] == 50
+        assert len(wire.get(path)["download_urls"]) == 2, "the report and the timeline"
+
+
 # ── what is sent ──────────────────────────────────────────────────────────────────────────────
 
 

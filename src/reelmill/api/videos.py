@@ -50,7 +50,7 @@ def analyze_duration(app: Platform, who: Who, wanted: AnalyzeDurationRequest) ->
     return AnalyzeDurationReply(
         video_id=video_id,
         duration_s=preview["duration_s"],
-        segment_count=preview["clip_count"],
+        segment_count=len(preview["clips"]),
         at_most=preview.get("at_most"),
         segments=[Segment.model_validate(clip) for clip in preview["clips"]],
     )

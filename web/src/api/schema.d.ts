@@ -1306,9 +1306,9 @@ export interface components {
             duration_s: number;
             /**
              * Segment Count
-             * @description null where the cuts are found in the film (scenes, silence, highlights): known after its analysis.
+             * @description 0 where cuts are found in the film: known after its analysis.
              */
-            segment_count: number | null;
+            segment_count: number;
             /** Segments */
             segments: components["schemas"]["Segment"][];
             /** Video Id */

@@ -29,7 +29,7 @@ export function RunPage() {
     setBusy(true);
     setError(null);
     try {
-      const job = await body(api.POST("/api/v1/jobs", { body: { video_id: id, pipeline: known.name, params, priority: 0 } }));
+      const job = await body(api.POST("/api/v1/jobs", { body: { video_id: id, pipeline: known.name, params, priority: 0, reuse: true } }));
       soon(["jobs"], ["videos"], ["video", id]);
       if ("job_id" in job && typeof job.job_id === "string") await navigate({ to: "/jobs/$id", params: { id: job.job_id } });
     } catch (problem) {

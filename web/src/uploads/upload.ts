@@ -205,6 +205,7 @@ export class Upload {
             content_type: /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+$/.test(file.type) ? file.type : "application/octet-stream",
             labels: this.labels,
             multipart: !small,
+            reuse: true,
             ...(digest ? { sha256: digest } : {}),
           },
         }),

@@ -27,7 +27,7 @@ export function RunOnMany({ pipeline, videos, onClose, onDone }: Props) {
     setBusy(true);
     setError(null);
     try {
-      for (const video of videos) await body(api.POST("/api/v1/jobs", { body: { video_id: video.id, pipeline, params, priority: 0 } }));
+      for (const video of videos) await body(api.POST("/api/v1/jobs", { body: { video_id: video.id, pipeline, params, priority: 0, reuse: true } }));
       done(`${videos.length} ${videos.length === 1 ? "job was" : "jobs were"} queued.`);
       onDone();
       onClose();
