@@ -53,7 +53,7 @@ def cluster(folder: Path) -> Iterator[Client]:
 
 
 def job(client: Client, video_id: str, cutting: dict[str, object]) -> None:
-    made = client.create_job(video_id, "clips", with_text(cutting))
+    made = client.create_job(video_id, "clips", with_text(cutting), reuse=False)
     ended = client.wait(made.job_id)
     if ended.status != "completed":
         raise SystemExit(f"The job is {ended.status}: {ended.error}")

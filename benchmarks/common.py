@@ -85,9 +85,9 @@ def upload(app: App, film: Path) -> str:
     return begun.video.id
 
 
-def job(app: App, video_id: str, params: dict[str, Any], pipeline: str = "clips") -> str:
-    """Run a job to its end; return its id."""
-    made = app.service.create_job(ME, video_id, pipeline, params)
+def job(app: App, video_id: str, params: dict[str, Any], pipeline: str = "clips", *, reuse: bool = False) -> str:
+    """Run a job to its end, everything made anew unless told; return its id."""
+    made = app.service.create_job(ME, video_id, pipeline, params, reuse=reuse)
     while (seen := app.store.job(made.id)).completed_at is None:
         time.sleep(0.1)  # each look costs processor time, which is measured too
     if seen.status != "completed":

@@ -116,8 +116,8 @@ class Works:
         self._video = str(self.server.upload(film)["video_id"])
 
     def run(self, pipeline: str = "slow_writer", **params: Any) -> str:
-        """Queue a job; return its id."""
-        body = {"video_id": self._video, "pipeline": pipeline, "params": params}
+        """Queue a job that makes everything anew; return its id."""
+        body = {"video_id": self._video, "pipeline": pipeline, "params": params, "reuse": False}
         return str(self.server.call("POST", "/jobs", json=body)["job_id"])
 
     def operator(self) -> dict[str, str]:

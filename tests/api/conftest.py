@@ -32,6 +32,8 @@ from reelmill.wiring import App, build
 
 PLUGINS = str(Path(__file__).parent.parent / "plugins")
 ENDED = {"completed", "failed", "cancelled"}
+#: Everything is made anew: what a job does mustn't depend on those that other tests have made.
+TESTED = {"workers": 2, "sweep_s": 0.5, "grace_s": 0, "rate_limit": 1_000_000, "reuse": False}
 
 
 @dataclass
@@ -140,7 +142,7 @@ def running(data: Path, **settings: Any) -> Iterator[Running]:
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = build(
-        read_settings(data=data, **{"workers": 2, "sweep_s": 0.5, "grace_s": 0, "rate_limit": 1_000_000, **settings}),
+        read_settings(data=data, **{**TESTED, **settings}),
         base_url=lambda: url,
     )
     api = create_app(app, signin=SignIn(load_secret(data / "secret")))

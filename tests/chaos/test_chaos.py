@@ -132,7 +132,7 @@ class Customer:
     def _wish(self, number: int) -> dict[str, Any]:
         if number % (25 * self.rare) == 1:
             params = {"cutting": {"duration_s": 60}, "video": {"preset": "slow", "crf": 0, "rendering": "full"}}
-            return {"video_id": self.videos["long"], "pipeline": "clips", "params": params}
+            return {"video_id": self.videos["long"], "pipeline": "clips", "params": params, "reuse": False}
         if number % (10 * self.rare) == 2:
             cuts = {"cutting": {"kind": "fixed", "duration_s": 1.0}, "text": {"text": f"Storm {number}"}}
             return {"video_id": self.videos["short"], "pipeline": "clips", "params": cuts}

@@ -56,7 +56,7 @@ def judge(server: Server, job_ids: list[str]) -> None:
 
 
 def create(server: Server, video: str, pipeline: str, params: dict[str, Any]) -> str:
-    body = {"video_id": video, "pipeline": pipeline, "params": params}
+    body = {"video_id": video, "pipeline": pipeline, "params": params, "reuse": False}
     return server.call("POST", "/jobs", json=body)["job_id"]  # type: ignore[no-any-return]
 
 

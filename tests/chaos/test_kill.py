@@ -75,7 +75,7 @@ def test_twenty_jobs_each_killed_once_all_complete_without_doing_anything_twice(
             if n % 2:
                 body = {"video_id": video, "pipeline": "slow_writer", "params": {"steps": 4, "seconds": 0.3}}
             else:
-                body = {"video_id": video, "pipeline": "clips", "params": CLIPS}
+                body = {"video_id": video, "pipeline": "clips", "params": CLIPS, "reuse": False}
             job_id = server.call("POST", "/jobs", json=body)["job_id"]
             time.sleep(dice.uniform(0.0, 1.2))
             kills_in_work += server.job(job_id)["status"] != "completed"

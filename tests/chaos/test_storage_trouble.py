@@ -56,7 +56,7 @@ def is_storing(status: dict[str, Any]) -> bool:
 
 def begin(server: Server, film: Path, pipeline: str, params: dict[str, Any]) -> str:
     video = server.upload(film)["video_id"]
-    body = {"video_id": video, "pipeline": pipeline, "params": params}
+    body = {"video_id": video, "pipeline": pipeline, "params": params, "reuse": False}
     return server.call("POST", "/jobs", json=body)["job_id"]  # type: ignore[no-any-return]
 
 

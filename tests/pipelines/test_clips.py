@@ -42,7 +42,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    settings = Settings(data=tmp_path_factory.mktemp("clips") / "data", workers=2)
+    settings = Settings(data=tmp_path_factory.mktemp("clips") / "data", workers=2, reuse=False)
     with build(settings) as running:
         yield running
 

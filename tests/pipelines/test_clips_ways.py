@@ -23,7 +23,7 @@ SECONDS = 12
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with build(Settings(data=tmp_path_factory.mktemp("ways") / "data", workers=2)) as running:
+    with build(Settings(data=tmp_path_factory.mktemp("ways") / "data", workers=2, reuse=False)) as running:
         yield running
 
 

@@ -35,7 +35,9 @@ WHOLE = ("fps-24.mp4", "fps-2997.mp4", "fps-60.mp4", "open-gop.mp4")
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with build(Settings(data=tmp_path_factory.mktemp("proxy") / "data", workers=2, sweep_s=0.5)) as running:
+    with build(
+        Settings(data=tmp_path_factory.mktemp("proxy") / "data", workers=2, reuse=False, sweep_s=0.5)
+    ) as running:
         yield running
 
 

@@ -66,7 +66,9 @@ class Made:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with build(Settings(data=tmp_path_factory.mktemp("renditions") / "data", workers=2, sweep_s=0.5)) as running:
+    with build(
+        Settings(data=tmp_path_factory.mktemp("renditions") / "data", workers=2, reuse=False, sweep_s=0.5)
+    ) as running:
         yield running
 
 

@@ -402,7 +402,7 @@ def test_a_picture_that_changes_its_size_keeps_every_frame_and_the_text(
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with build(Settings(data=tmp_path_factory.mktemp("sources") / "data", workers=2)) as running:
+    with build(Settings(data=tmp_path_factory.mktemp("sources") / "data", workers=2, reuse=False)) as running:
         yield running
 
 
