@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from running import Server
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+BUILT = ROOT / "src" / "reelmill" / "web" / "index.html"
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
 THEMES = ("light", "dark")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -61,8 +63,33 @@ def violations(page: Page) -> list[str]:
 
 
 def settled(page: Page) -> None:
-    """Wait until nothing is loading and all pictures that can be seen are there."""
+    """Wait until the page is there, nothing is loading, and all pictures that can be seen have come."""
+    page.locator("h1").first.wait_for()
     page.wait_for_function(
         "() => !document.querySelector('[role=status] .rm-hidden') && "
         "[...document.images].filter(one => one.getBoundingClientRect().top < innerHeight).every(one => one.complete)"
     )
+
+
+def choose(page: Page, button: str, *files: Path) -> None:
+    """Press a button that opens the browser's file chooser, and choose."""
+    with page.expect_file_chooser() as asked:
+        page.get_by_role("button", name=button, exact=True).first.click()
+    asked.value.set_files(files)
+
+
+def drop(page: Page, file: Path) -> None:
+    """Drop a file onto the page, as from the desktop."""
+    given = page.evaluate_handle(
+        """([name, content]) => {
+          const bytes = Uint8Array.from(atob(content), one => one.charCodeAt(0))
+          const transfer = new DataTransfer()
+          transfer.items.add(new File([bytes], name, { type: 'video/mp4' }))
+          return transfer
+        }""",
+        [file.name, base64.b64encode(file.read_bytes()).decode()],
+    )
+    for event in ("dragenter", "dragover"):
+        page.dispatch_event("main", event, {"dataTransfer": given})
+    page.get_by_text("Drop to upload").wait_for()
+    page.dispatch_event("main", "drop", {"dataTransfer": given})
