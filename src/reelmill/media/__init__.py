@@ -26,16 +26,21 @@ from reelmill.media.encode import (
 )
 from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_arguments, run, version
 from reelmill.media.graphs import Fit, Shape, output_size, short_side
+from reelmill.media.paint import Picture, draw
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
 from reelmill.media.proxy import Grid, Proxy, ProxySettings, encode_proxy, grid
 from reelmill.media.segments import Segment, Tail, fixed, frame_at, manual, random_lengths, seeded
 from reelmill.media.smart import Piece, Rendered, pieces, render_clip, whole_because
-from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
+from reelmill.media.styles import PRESETS as TEXT_PRESETS
+from reelmill.media.styles import SAFE_AREAS, SafeArea, TextStyle, safe_area
+from reelmill.media.text import Layout, layout
 from reelmill.media.thumbnails import contact_sheet, thumbnail
 
 __all__ = [
     "FAMILIES",
     "PRESETS",
+    "SAFE_AREAS",
+    "TEXT_PRESETS",
     "AudioStream",
     "Checked",
     "ClipPlan",
@@ -56,6 +61,7 @@ __all__ = [
     "Proxy",
     "ProxySettings",
     "Rendered",
+    "SafeArea",
     "Segment",
     "Shape",
     "Source",
@@ -83,6 +89,7 @@ __all__ = [
     "random_lengths",
     "render_clip",
     "run",
+    "safe_area",
     "seeded",
     "short_side",
     "thumbnail",

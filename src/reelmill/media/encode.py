@@ -30,7 +30,7 @@ from reelmill.media.graphs import (
     takes_any_size,
 )
 from reelmill.media.probe import AudioStream, Source
-from reelmill.media.text import Picture
+from reelmill.media.paint import Picture
 
 AS_IT_IS = Shape()
 EXACT_SEEK = frozenset({"mov", "matroska"})  #: these land on the very key frame that is asked for

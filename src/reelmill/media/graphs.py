@@ -12,7 +12,7 @@ from typing import Any, Literal
 from reelmill.errors import ParamsInvalid
 from reelmill.media.ffmpeg import microseconds
 from reelmill.media.probe import AudioStream, Source
-from reelmill.media.text import Picture
+from reelmill.media.paint import Picture
 
 Fit = Literal["contain", "cover", "pad"]
 
