@@ -55,6 +55,7 @@ from reelmill.observe.server import MetricsServer
 from reelmill.observe.storage import observed
 from reelmill.observe.tracing import NoTraces, Traces
 from reelmill.pipelines.base import Toolbox
+from reelmill.pipelines.clips.preview import TextPreviews
 from reelmill.settings import Settings
 from reelmill.stores import migrate
 from reelmill.stores.access import SqlAccess
@@ -84,6 +85,7 @@ class App:
     dispatcher: Dispatcher
     files: Files
     texts: Maker
+    text_previews: TextPreviews
     service: Service
     planner: Planner
     keeping: Keeping | None  #: what only some stores offer; ask by `offered`
@@ -131,6 +133,7 @@ class App:
             self.metrics_server.stop()
         self.observer.traces.stop()
         self.texts.close()
+        self.text_previews.close()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
@@ -292,6 +295,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         files=files,
         texts=texts,
+        text_previews=TextPreviews(tools, settings.data / "scratch"),
         service=service,
         planner=planner,
         keeping=keeping,

@@ -16,6 +16,7 @@ POSIX only (Linux, macOS); on Windows, run it in a container or WSL.
 from reelmill.media.check import Checked, Expected, check_output
 from reelmill.media.children import Limits
 from reelmill.media.codecs import FAMILIES, PRESETS, Codec, Preset, hardware_encoder
+from reelmill.media.contrast import Readable, readable, sample_frames, sample_ticks
 from reelmill.media.encode import (
     ClipPlan,
     ClipSettings,
@@ -25,7 +26,7 @@ from reelmill.media.encode import (
     expect,
 )
 from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_arguments, run, version
-from reelmill.media.graphs import Fit, Shape, output_size, short_side
+from reelmill.media.graphs import Fit, Moving, Shape, output_size, short_side
 from reelmill.media.paint import Picture, draw
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
 from reelmill.media.proxy import Grid, Proxy, ProxySettings, encode_proxy, grid
@@ -53,6 +54,7 @@ __all__ = [
     "Grid",
     "Layout",
     "Limits",
+    "Moving",
     "Picture",
     "Piece",
     "Preset",
@@ -60,6 +62,7 @@ __all__ = [
     "Progress",
     "Proxy",
     "ProxySettings",
+    "Readable",
     "Rendered",
     "SafeArea",
     "Segment",
@@ -87,9 +90,12 @@ __all__ = [
     "pieces",
     "probe",
     "random_lengths",
+    "readable",
     "render_clip",
     "run",
     "safe_area",
+    "sample_frames",
+    "sample_ticks",
     "seeded",
     "short_side",
     "thumbnail",

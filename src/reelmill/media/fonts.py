@@ -98,7 +98,7 @@ class Face:
         return any(right > left and bottom > top for left, top, right, bottom in boxes)
 
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
-        """Return the font for painting, at a size in pixels and the nearest weight. Colours have one size of their own."""
+        """Return the font for painting, at a size in pixels and the nearest weight; of colours, at its own size."""
         if self.is_color:
             return _strike(self.path)
         font = ImageFont.truetype(str(self.path), size_px, index=self.index, layout_engine=ImageFont.Layout.RAQM)

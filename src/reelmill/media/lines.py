@@ -212,9 +212,11 @@ def _first_face(cluster: str, fonts: Sequence[Face]) -> Face | None:
     """Return the first font that has all of a cluster, so that no mark stands beside its letter in another font."""
     seen = "".join(char for char in cluster if not is_invisible(char))
     emoji = "\ufe0e" not in cluster and ("\ufe0f" in cluster or cluster[0] >= "\U0001f000")
-    in_order = sorted(fonts, key=lambda face: (not face.is_emoji, not face.is_color)) if emoji else [
-        face for face in fonts if not face.is_color
-    ]
+    in_order = (
+        sorted(fonts, key=lambda face: (not face.is_emoji, not face.is_color))
+        if emoji
+        else [face for face in fonts if not face.is_color]
+    )
     # HarfBuzz takes letters apart that a font doesn't have as one.
     for text in (seen, unicodedata.normalize("NFD", seen)):
         for face in in_order:

@@ -171,7 +171,7 @@ def _shadow(layout: Layout, of: Image.Image) -> Image.Image:
 
 
 def _png(image: Image.Image) -> bytes:
-    """Return an RGBA picture as a PNG. Pillow's own writer tries five filters a row, which takes three times as long."""
+    """Return an RGBA picture as a PNG. Pillow's own tries five filters a row: three times as long."""
     raw, row = image.tobytes(), 4 * image.width
     lines = b"".join(b"\0" + raw[start : start + row] for start in range(0, len(raw), row))
     head = struct.pack(">2I5B", image.width, image.height, 8, 6, 0, 0, 0)

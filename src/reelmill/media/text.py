@@ -37,7 +37,6 @@ LINE_PADDING = 0.3  #: of the boxes of lines, above and below: share of that at 
 OFFSET, BLUR, REACH = 0.35, 0.5, 2.4  #: of the shadow: how far down, standard deviation; and how many of these are seen
 
 
-
 class Rect(NamedTuple):
     """Edges in pixels of the video picture; within them it is filled."""
 
@@ -161,7 +160,9 @@ class Pen:
             font, direction = self.font(run.face), run.direction
             # A colour font is drawn at its own size.
             grown = self.size * self.scale / font.size if run.face.is_color else 1.0
-            left, top, right, bottom = (grown * edge for edge in font.getbbox(run.text, direction=direction, anchor="ls"))
+            left, top, right, bottom = (
+                grown * edge for edge in font.getbbox(run.text, direction=direction, anchor="ls")
+            )
             if right > left and bottom > top:
                 inks.append((pen + left, top, pen + right, bottom))
             pen += grown * font.getlength(run.text, direction=direction)
@@ -363,7 +364,9 @@ class _Setting:
                 if line.width:
                     boxes.append(Rect(x - across, n * pitch - under, x + line.width + across, (n + 1) * pitch + under))
         elif self.style.box_color:
-            boxes = [Rect(-across - side * (not right), -under - above, wide + across + side * right, high + under + below)]
+            boxes = [
+                Rect(-across - side * (not right), -under - above, wide + across + side * right, high + under + below)
+            ]
         bars: list[Rect] = []
         marks: list[tuple[Placed, Rect]] = []
         if self.style.accent == "bar":
@@ -391,7 +394,7 @@ def measured(text: str, language: Language, weight: int, fonts: tuple[Path, ...]
 
 
 def _within(side: float, before: float, behind: float, length: float, share: float) -> float:
-    """Return where something begins: in the middle of the picture as far as what is kept free allows it, or at an edge."""
+    """Return where something begins: in the middle of the picture as far as what is free allows it, or at an edge."""
     free = max(0.0, side - before - behind - length)
     wanted = before + free * share if share != 0.5 else min(max((side - length) / 2, before), before + free)
     return min(max(wanted, 0.0), max(side - length, 0.0))

@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from reelmill.errors import MediaProblem, ParamsInvalid
 from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
@@ -17,18 +19,18 @@ from reelmill.media import (
     ClipPlan,
     ClipSettings,
     Limits,
-    Picture,
+    Moving,
     Segment,
-    Shape,
     Source,
     contact_sheet,
-    draw,
     fixed,
     hardware_encoder,
     layout,
     manual,
     output_size,
     render_clip,
+    sample_frames,
+    sample_ticks,
     seeded,
     thumbnail,
 )
@@ -45,6 +47,8 @@ from reelmill.pipelines.clips.params import (
     TextLook,
     VideoParams,
 )
+from reelmill.pipelines.clips.preview import shape_of
+from reelmill.pipelines.clips.setting import SetText, moving, seconds_of, set_text
 from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
 
 THUMBNAIL_WIDTH = 480
@@ -59,7 +63,7 @@ class Clips:
     """
 
     name = "clips"
-    version = "1"
+    version = "2"
     title = "Clips with text"
     stages = (Stage("text", 2), Stage("render", 94), Stage("publish", 4))
     Params = ClipsParams
@@ -112,18 +116,18 @@ class Clips:
         texts = [text for _, text in self._clips(probed, source, params)]
         if params.text is not None:
             # Here, so that a text that doesn't fit is refused before anything is encoded.
-            size = output_size(probed, shape(params.video))
+            size = output_size(probed, shape_of(params.video))
             for text in dict.fromkeys(text for text in texts if text is not None):
-                layout(text, style(params.text), *size)
+                layout(text, style(params.text, size), *size)
         return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
     def _vary_spec(self, probed: Source, source: Json, params: ClipsParams, text: BaseVary, tenant: str) -> StepSpec:
         check_settings(probed, settings(params.video, self.tools.threads))
         segments = cut(probed, params)
         slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
-        size = output_size(probed, shape(params.video))
+        size = output_size(probed, shape_of(params.video))
         if slots:  # what is varied must fit by itself
-            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text), *size)
+            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text, size), *size)
         wanted = {
             "clips": len(segments),
             "slots": slots,
@@ -222,7 +226,7 @@ class Clips:
 
         def misfit(text: str) -> str | None:
             try:
-                layout(text, style(look), *wanted["size"])
+                layout(text, style(look, wanted["size"]), *wanted["size"])
             except ParamsInvalid as problem:
                 return problem.detail
             return None
@@ -261,15 +265,18 @@ class Clips:
         name = f"clip-{step.index + 1:04d}"
         path = work.scratch / f"{name}.mp4"
         frames = wanted["segment"]["frames"]
+        location = str(work.locate(work.claim.video.key))
+        text, warnings = self._set(source, location, wanted, work)
         made = render_clip(
-            str(work.locate(work.claim.video.key)),
+            location,
             source,
             ClipPlan(
                 start_frame=wanted["segment"]["start_frame"],
                 end_frame=wanted["segment"]["end_frame"],
-                picture=_picture(wanted, output_size(source, shape(video)), work.scratch / "text.png"),
+                picture=text.picture if text else None,
                 settings=settings(video, wanted["threads"], self._encoder(source, video)),
                 picture_frames=tuple(wanted["text_frames"]) if wanted["text_frames"] else None,
+                moving=_moving(wanted),
             ),
             path,
             ffmpeg=self.tools.ffmpeg,
@@ -282,7 +289,8 @@ class Clips:
         for run in made.runs:
             work.command(run.argv)
         checked = made.checked
-        still, warnings = self._still(path, checked.duration_s, work)
+        still, missed = self._still(path, checked.duration_s, work)
+        warnings += missed
         if made.is_fallback:
             warnings += (f"{path.name} was encoded as a whole: {made.reason}",)
         clip = {
@@ -298,6 +306,7 @@ class Clips:
             "audio_codec": checked.audio_codec,
             "text": wanted["text"]["text"] if wanted["text"] else None,
             "text_source": wanted["text"]["source"] if wanted["text"] else None,
+            "text_report": text.report if text else None,
             "copied_frames": made.copied_frames,
             "encoded_because": made.reason,
             "cpu_s": round(made.cpu_s, 3),
@@ -315,6 +324,28 @@ class Clips:
             message=f"Clip {step.index + 1} is ready",
             warnings=warnings,
         )
+
+    def _set(self, source: Source, location: str, wanted: Json, work: Work) -> tuple[SetText | None, tuple[str, ...]]:
+        """Draw the clip's text, None if it has none. A contrast that can't be measured is a warning."""
+        if wanted["text"] is None:
+            return None, ()
+        look, shown = TextLook(**wanted["style"]), tuple(wanted["text_frames"])
+        shape = shape_of(VideoParams.model_validate(wanted["video"]))
+        warnings: list[str] = []
+
+        def frames() -> list[Image.Image]:
+            try:
+                return sample_frames(
+                    location, source, shape, sample_ticks(source, *shown), ffmpeg=self.tools.ffmpeg,
+                    scratch=work.scratch, limits=self._limits(), stop=work.stop,
+                )  # fmt: skip
+            except MediaProblem as problem:
+                warnings.append(f"The text's contrast wasn't measured: {problem.detail}")
+                return []
+
+        size, seconds = output_size(source, shape), seconds_of(source, shown)
+        made = set_text(wanted["text"]["text"], look, size, seconds, frames, work.scratch / "text.png")
+        return made, tuple(warnings)
 
     def _still(self, path: Path, duration_s: float, work: Work) -> tuple[list[Path], tuple[str, ...]]:
         """Make the clip's thumbnail. One that can't be made is a warning: the clip is what counts."""
@@ -388,22 +419,11 @@ def settings(video: VideoParams, threads: int, encoder: str | None = None) -> Cl
         preset=video.preset,
         crf=video.crf,
         threads=threads,
-        shape=shape(video),
+        shape=shape_of(video),
         encoder=encoder,
         audio_kbps=video.audio_kbps,
         audio_track=video.audio_track,
         audio_channels=video.audio_channels,
-    )
-
-
-def shape(video: VideoParams) -> Shape:
-    """Return size and colours of the picture."""
-    return Shape(
-        width=video.width or 0,
-        height=video.height or 0,
-        fit=video.fit,
-        keep_hdr=video.hdr == "keep",
-        deinterlace=video.deinterlace == "auto",
     )
 
 
@@ -419,10 +439,10 @@ def told(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _picture(wanted: Json, size: tuple[int, int], path: Path) -> Picture | None:
-    if wanted["text"] is None:
-        return None
-    return draw(layout(wanted["text"]["text"], style(TextLook(**wanted["style"])), *size), path)
+def _moving(wanted: Json) -> Moving:
+    if wanted["style"] is None:
+        return Moving()
+    return moving(TextLook(**wanted["style"]), tuple(wanted["text_frames"]), wanted["segment"]["end_frame"])
 
 
 def _sources(texts: Sequence[VariedText]) -> dict[str, int]:
