@@ -195,6 +195,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         max_steps=settings.max_steps,
         observer=observer,
+        brands=access,
     )
     service = Service(
         store=store,

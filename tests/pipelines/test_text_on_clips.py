@@ -164,8 +164,8 @@ def psnr(one: Pixels, other: Pixels) -> float:
 
 def still(clip: Path, at_s: float, folder: Path) -> Pixels:
     """Return a clip's frame as a good player shows it: chroma is smoothed, not doubled."""
-    ffmpeg("-i", str(clip), "-vf", f"select=gte(t\\,{at_s - 0.01}),scale=flags=accurate_rnd+full_chroma_int,format=rgb24",
-           "-frames:v", "1", str(folder / "still.png"))  # fmt: skip
+    steps = f"select=gte(t\\,{at_s - 0.01}),scale=flags=accurate_rnd+full_chroma_int,format=rgb24"
+    ffmpeg("-i", str(clip), "-vf", steps, "-frames:v", "1", str(folder / "still.png"))
     with Image.open(folder / "still.png") as picture:
         return np.asarray(picture).astype(float)
 

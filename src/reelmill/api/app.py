@@ -27,6 +27,7 @@ from reelmill.api import (
     jobs,
     metrics,
     opened,
+    presets,
     proxied,
     texts,
     uploads,
@@ -59,7 +60,7 @@ TAGS = [
     {"name": "videos", "description": "What was uploaded."},
     {"name": "jobs", "description": "Run pipelines on videos and take the results."},
     {"name": "pipelines", "description": "What can be run."},
-    {"name": "texts", "description": "Variations of a text."},
+    {"name": "texts", "description": "Variations, previews and looks of texts."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "admin", "description": "What operators do: workers, switches, many jobs at once, what failed, usage."},
@@ -95,6 +96,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.thumbnails = Thumbnails(app.settings.data / "cache" / "pictures", app.settings.pictures_mb << 20)
     api.state.completing = CapacityLimiter(COMPLETING)
     api.state.varying = CapacityLimiter(texts.VARYING)
+    api.state.previewing = CapacityLimiter(texts.PREVIEWING)
     errors.install(api, app.observer)
     cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
     proxied.install(api, app.settings.public_url)  # but for this one: all others see our own paths
@@ -111,6 +113,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         events.router,
         jobs.pipelines,
         texts.router,
+        presets.router,
         access.router,
         admin.router,
         admin.usage_routes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from reelmill.pipelines.clips.params import (
     TextLook,
     VideoParams,
 )
+from reelmill.pipelines.clips.presets import with_preset
 from reelmill.pipelines.clips.preview import shape_of
 from reelmill.pipelines.clips.setting import SetText, moving, seconds_of, set_text
 from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
@@ -71,6 +72,11 @@ class Clips:
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
         self._tool = f"clips/{self.version} ffmpeg/{version(tools.ffmpeg)}"
+
+    def branded(self, params: Json, find: Callable[[str, str], Json | None]) -> Json:
+        """Put in the tenant's own preset that the text names. Raises ParamsInvalid."""
+        text = params.get("text")
+        return {**params, "text": with_preset(text, find)} if isinstance(text, Mapping) else params
 
     # ── planning: pure ────────────────────────────────────────────────────────────────────────
 

@@ -10,16 +10,18 @@ import socket
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import ValidationError
 
 from reelmill.errors import MediaProblem, OutputRejected, ParamsInvalid
 from reelmill.jobs.model import Json
+from reelmill.jobs.params import invalid_params
 from reelmill.media import (
     Limits,
     Moving,
@@ -38,7 +40,8 @@ from reelmill.media.ffmpeg import local
 from reelmill.media.graphs import matrix, overlay_graph, picture_graph, tagged
 from reelmill.media.paint import Picture
 from reelmill.pipelines.base import Toolbox
-from reelmill.pipelines.clips.params import TextLook, VideoParams
+from reelmill.pipelines.clips.params import ClipsParams, OneForAll, TextLook, VideoParams
+from reelmill.pipelines.clips.presets import with_preset
 from reelmill.pipelines.clips.setting import moving, seconds_of, set_text
 from reelmill.pipelines.clips.texts import filled, shown_frames
 
@@ -282,3 +285,16 @@ def _key(identity: str, shape: Shape, numbers: Sequence[int]) -> str:
 def read_source(source: Json) -> tuple[Source, str, str]:
     """Return a video's source, its identity and its file's name."""
     return Source.from_json(dict(source)), str(source["identity"]), str(source["filename"])
+
+
+def preview_of(asked: Json, find: Callable[[str, str], Json | None], fonts: tuple[Path, ...] = ()) -> PreviewOf:
+    """Return what is to be seen, given the fields of a request. Raises ParamsInvalid."""
+    style = {**with_preset(asked["style"], find), "strategy": "one_for_all", "text": asked["text"]}
+    params = {"text": style, "video": asked["video"]}
+    try:
+        checked = ClipsParams.model_validate(params)
+    except ValidationError as error:
+        raise invalid_params(error, params) from error
+    assert isinstance(checked.text, OneForAll), "that is its strategy"
+    rest = {name: asked[name] for name in ("start_s", "end_s", "at_s", "index", "total")}
+    return PreviewOf(text=asked["text"], look=checked.text, video=checked.video, fonts=fonts, **rest)
