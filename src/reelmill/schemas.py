@@ -984,6 +984,7 @@ class Problem(Reply):
     correlation_id: str = Field(description="Also in the header X-Request-Id and in the server's log.")
     errors: list[FieldError] | None = Field(None, description="With request_invalid and params_invalid: each fault.")
     missing_parts: list[int] | None = Field(None, description="With upload_missing of an upload in parts: up to 100.")
+    longest: str | None = Field(None, description="With text_does_not_fit: the beginning of the text that would fit.")
 
 
 class HealthReply(Reply):
