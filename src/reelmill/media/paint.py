@@ -16,6 +16,7 @@ from reelmill.media.text import BLUR, MARK, OFFSET, SMALL_PX, Layout, Pen, Place
 
 MOST_PIXELS = 32_000_000  #: held for a moment for each text
 KEYCAP = "\u20e3"
+TRACE = 8  #: of 255: how dark a shadow's last traces are
 SHADOW_SCALE = 4  #: a blurred shadow needs a sixteenth of the pixels
 
 
@@ -160,9 +161,9 @@ def _shadow(layout: Layout, of: Image.Image) -> Image.Image:
     scale = SHADOW_SCALE if size * BLUR >= SHADOW_SCALE else 1
     small = of.reduce(scale) if scale > 1 else of
     soft = small.filter(ImageFilter.GaussianBlur(size * BLUR / scale))
-    # A blur thins what is thin: letters' shadows are made fuller again.
+    # A blur thins what is thin: letters' shadows are made fuller again. Its last traces are seen by nobody.
     full = 1.0 if layout.boxes else 1.9
-    soft = soft.point([min(255, round(n * full * style.shadow_opacity)) for n in range(256)])
+    soft = soft.point([min(255, round(max(0, n - TRACE) * full * style.shadow_opacity)) for n in range(256)])
     if scale > 1:
         soft = soft.resize((small.width * scale, small.height * scale), Image.Resampling.BILINEAR)
     moved = Image.new("L", of.size)

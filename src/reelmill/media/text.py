@@ -213,7 +213,8 @@ class _Setting:
 
     def shadow(self, size: float) -> float:
         """Return how far the shadow reaches."""
-        return size * self.style.shadow_pct / 100 * (OFFSET + REACH * BLUR)
+        reach = size * self.style.shadow_pct / 100 * (OFFSET + REACH * BLUR)
+        return reach + SMOOTH_PX if reach else 0.0
 
     def padding(self, size: float) -> tuple[float, float]:
         """Return the space between letters and box: at the sides, above and below."""
