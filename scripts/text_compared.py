@@ -2,9 +2,9 @@
 
     python scripts/text_compared.py [FOLDER]
 
-writes text-compared.png, into docs/pictures if no folder is named. drawtext and MoviePy get Noto Sans, as a person would
-name it, and a size of 6 % of the picture; MoviePy wraps at 90 % of the width. MoviePy is installed into an environment
-of its own: it is no dependency.
+writes text-compared.png, into docs/pictures if no folder is named. drawtext and MoviePy get Noto Sans, as a person
+would name it, and a size of 6 % of the picture; MoviePy wraps at 90 % of the width. MoviePy is installed into an
+environment of its own: it is no dependency.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python scripts/text_sheet.py [FOLDER]
 
-writes texts.png, text-styles.png and text-presets.png, into docs/pictures if no folder is named. Equal code gives equal pictures.
+writes texts.png, text-styles.png and text-presets.png, into docs/pictures if no folder is named. Equal code gives
+equal pictures.
 """
 
 from __future__ import annotations

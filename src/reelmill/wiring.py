@@ -46,6 +46,7 @@ from reelmill.jobs.sweeper import Sweeper, SweepPolicy
 from reelmill.media import find_ffmpeg, probe
 from reelmill.media import version as ffmpeg_version
 from reelmill.media.children import metered
+from reelmill.media.own_fonts import read_shelf
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
 from reelmill.objects.spool import SpoolFolder
@@ -459,6 +460,7 @@ def toolbox(settings: Settings, texts: TextMaker | None = None) -> Toolbox:
         step_deadline_s=settings.step_deadline_s,
         memory_bytes=settings.memory_limit_mb << 20,
         texts=texts or Maker(),
+        fonts=read_shelf(settings.fonts),
     )
 
 

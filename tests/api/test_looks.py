@@ -13,7 +13,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Client, Running
+    from conftest import Client
 
 MINE = {"name": "acme news", "style": {"preset": "boxed", "box_color": "#123456", "size_pct": 8}}
 
@@ -52,7 +52,12 @@ def test_a_job_keeps_the_look_that_its_preset_had(asker: Client, film: Path) -> 
 
 @pytest.mark.parametrize(
     ("style", "field"),
-    [({"color": "red"}, "color"), ({"from_s": 1}, "from_s"), ({"preset": "nope"}, "preset"), ({"colour": "x"}, "colour")],
+    [
+        ({"color": "red"}, "color"),
+        ({"from_s": 1}, "from_s"),
+        ({"preset": "nope"}, "preset"),
+        ({"colour": "x"}, "colour"),
+    ],
 )
 def test_what_is_no_look_is_refused(asker: Client, style: dict[str, Any], field: str) -> None:
     refused = asker.call("POST", "/presets", 422, json={"name": "x", "style": style})

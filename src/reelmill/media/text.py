@@ -81,7 +81,8 @@ class Layout:
     @property
     def fallback_fonts(self) -> tuple[str, ...]:
         """The names of the fonts that helped the first one out, in the order in which they are read."""
-        first = self.style.fonts[0] if self.style.fonts else faces()[0].path
+        own = [path for path in self.style.fonts if not Face(path, 0).is_color]
+        first = own[0] if own else faces()[0].path
         used = dict.fromkeys(placed.run.face.path for placed in self.runs if placed.run.text.strip())
         return tuple(path.name.partition("[")[0].partition(".")[0] for path in used if path != first)
 

@@ -124,7 +124,7 @@ class Clips:
             # Here, so that a text that doesn't fit is refused before anything is encoded.
             size = output_size(probed, shape_of(params.video))
             for text in dict.fromkeys(text for text in texts if text is not None):
-                layout(text, style(params.text, size), *size)
+                layout(text, style(params.text, size, self._fonts(params.text)), *size)
         return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
     def _vary_spec(self, probed: Source, source: Json, params: ClipsParams, text: BaseVary, tenant: str) -> StepSpec:
@@ -133,7 +133,7 @@ class Clips:
         slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
         size = output_size(probed, shape_of(params.video))
         if slots:  # what is varied must fit by itself
-            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text, size), *size)
+            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text, size, self._fonts(text)), *size)
         wanted = {
             "clips": len(segments),
             "slots": slots,
@@ -149,7 +149,7 @@ class Clips:
         self, probed: Source, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
     ) -> StepSpec:
         shown = shown_frames(params.text, segment, probed) if params.text and text else None
-        wanted = {
+        wanted: dict[str, Any] = {
             "segment": told(segment),
             "text": text,
             "text_frames": shown,
@@ -157,6 +157,8 @@ class Clips:
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
+        if params.text and text and (fonts := self.tools.fonts.of(params.text.font)):
+            wanted["fonts"] = [font.sha256 for font in fonts]  # they decide the bytes, too
         first = segment.index == 0
         return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant, first=first)
 
@@ -232,7 +234,7 @@ class Clips:
 
         def misfit(text: str) -> str | None:
             try:
-                layout(text, style(look, wanted["size"]), *wanted["size"])
+                layout(text, style(look, wanted["size"], self._fonts(look)), *wanted["size"])
             except ParamsInvalid as problem:
                 return problem.detail
             return None
@@ -350,7 +352,9 @@ class Clips:
                 return []
 
         size, seconds = output_size(source, shape), seconds_of(source, shown)
-        made = set_text(wanted["text"]["text"], look, size, seconds, frames, work.scratch / "text.png")
+        made = set_text(
+            wanted["text"]["text"], look, size, seconds, frames, work.scratch / "text.png", self._fonts(look)
+        )  # fmt: skip
         return made, tuple(warnings)
 
     def _still(self, path: Path, duration_s: float, work: Work) -> tuple[list[Path], tuple[str, ...]]:
@@ -382,6 +386,9 @@ class Clips:
         contact_sheet(tiles, path, columns=_columns(len(tiles)))
         made = work.publish(path, kind="contact_sheet", name=path.name, content_type="image/png")
         return StepResult(output={"key": made.key}, artifacts=(made,), message="Contact sheet drawn")
+
+    def _fonts(self, look: TextLook) -> list[Path]:
+        return [font.path for font in self.tools.fonts.of(look.font)]
 
     def _encoder(self, source: Source, video: VideoParams) -> str | None:
         """Return the hardware encoder to use, None to encode in software."""

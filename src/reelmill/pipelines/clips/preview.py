@@ -62,7 +62,6 @@ class PreviewOf:
     at_s: float | None = None  #: the moment, seconds from the clip's beginning; None: when the text has come
     index: int = 1  #: what placeholders tell
     total: int = 1
-    fonts: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class TextPreviews:
                     lambda: self._sampled(
                         location, source, identity, shape, sample_ticks(source, *shown), scratch, stop
                     ),
-                    scratch / "text.png", wanted.fonts,
+                    scratch / "text.png", [font.path for font in self._tools.fonts.of(wanted.look.font)],
                 )  # fmt: skip
                 report, moves = made.report, moving(wanted.look, shown, segment.end_frame)
                 picture = made.picture if seen else None
@@ -287,7 +286,7 @@ def read_source(source: Json) -> tuple[Source, str, str]:
     return Source.from_json(dict(source)), str(source["identity"]), str(source["filename"])
 
 
-def preview_of(asked: Json, find: Callable[[str, str], Json | None], fonts: tuple[Path, ...] = ()) -> PreviewOf:
+def preview_of(asked: Json, find: Callable[[str, str], Json | None]) -> PreviewOf:
     """Return what is to be seen, given the fields of a request. Raises ParamsInvalid."""
     style = {**with_preset(asked["style"], find), "strategy": "one_for_all", "text": asked["text"]}
     params = {"text": style, "video": asked["video"]}
@@ -297,4 +296,4 @@ def preview_of(asked: Json, find: Callable[[str, str], Json | None], fonts: tupl
         raise invalid_params(error, params) from error
     assert isinstance(checked.text, OneForAll), "that is its strategy"
     rest = {name: asked[name] for name in ("start_s", "end_s", "at_s", "index", "total")}
-    return PreviewOf(text=asked["text"], look=checked.text, video=checked.video, fonts=fonts, **rest)
+    return PreviewOf(text=asked["text"], look=checked.text, video=checked.video, **rest)
