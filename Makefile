@@ -125,7 +125,7 @@ format: $(READY)  ## put the code into shape
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 bench: samples  ## run every benchmark, half an hour on two cores; JSON goes to .cache/bench
-	@set -e; for name in clips moviepy smart reading requests signing handing_out ranges direct_uploads engine claiming fleet cluster proxy renditions analysis reuse; do \
+	@set -e; for name in clips moviepy smart texts reading requests signing handing_out ranges direct_uploads engine claiming fleet cluster proxy renditions analysis reuse; do \
 	  echo "── benchmarks/$$name.py"; \
 	  $(BIN)/python benchmarks/$$name.py --json .cache/bench/$$name.json $(ARGS); done
 

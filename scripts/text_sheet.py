@@ -1,8 +1,9 @@
-"""Draw two sheets that a person can judge: every script at every position, and every style.
+"""Draw sheets that a person can judge: every script at every position, every style, every preset in each shape.
 
     python scripts/text_sheet.py [FOLDER]
 
-writes texts.png and text-styles.png, into docs/pictures if no folder is named. Equal code gives equal pictures.
+writes texts.png, text-styles.png and text-presets.png, into docs/pictures if no folder is named. Equal code gives
+equal pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import get_args
 
 from PIL import Image, ImageDraw
 
-from reelmill.media import TextStyle, draw, layout
+from reelmill.media import TEXT_PRESETS, TextStyle, draw, layout, safe_area
 from reelmill.media.fonts import faces
 from reelmill.media.text import Position
 
@@ -92,8 +93,18 @@ STYLES: list[tuple[str, str, TextStyle, tuple[int, int]]] = [
 ]  # fmt: skip
 
 
+#: text, width and height of the picture in pixels
+SHAPES: list[tuple[str, tuple[int, int]]] = [
+    ("Trails of the north", (1280, 720)),
+    ("The best ideas come while walking by the sea", (1280, 720)),
+    ("Summer starts at the lake", (720, 1280)),
+    ("夏は湖から始まる", (720, 720)),
+    ("الصيف يبدأ عند البحيرة", (720, 900)),
+]
+
+
 def main() -> None:
-    """Write both sheets into the folder that is named."""
+    """Write all sheets into the folder that is named."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     positions: Sequence[Position] = get_args(Position)
@@ -109,6 +120,11 @@ def main() -> None:
     tiles = [filmed(text, style, size, (480, 270)) for _, text, style, size in STYLES]
     rows = [tiles[n : n + 4] for n in range(0, len(tiles), 4)]
     save(sheet(rows, [], [], [caption for caption, *_ in STYLES]), folder / "text-styles.png")
+    rows = [
+        [filmed(text, replace(style, safe=safe_area("auto", *size)), size, (400, 300)) for text, size in SHAPES]
+        for style in TEXT_PRESETS.values()
+    ]
+    save(packed(rows, list(TEXT_PRESETS)), folder / "text-presets.png")
 
 
 def filmed(text: str, style: TextStyle, size: tuple[int, int], tile: tuple[int, int]) -> Image.Image:
@@ -165,9 +181,25 @@ def sheet(rows: list[list[Image.Image]], beside: list[str], above: list[str], un
     return image
 
 
+def packed(rows: list[list[Image.Image]], beside: list[str]) -> Image.Image:
+    """Return rows of tiles of different widths, each column as wide as its own."""
+    font = faces()[0].open(17, 500)
+    high = max(tile.height for tile in rows[0])
+    left = 150
+    image = Image.new("RGB", (left + sum(tile.width + GAP for tile in rows[0]), len(rows) * (high + GAP)), PAPER)
+    pen = ImageDraw.Draw(image)
+    for n, row in enumerate(rows):
+        x, y = left, n * (high + GAP)
+        pen.text((12, y + high / 2), beside[n], fill=INK, font=font, anchor="lm")
+        for tile in row:
+            image.paste(tile, (x, y + (high - tile.height) // 2))
+            x += tile.width + GAP
+    return image
+
+
 def save(image: Image.Image, path: Path) -> None:
-    """Write a small PNG: 128 colours are enough."""
-    image.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write a small PNG: 255 colours are enough."""
+    image.quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {image.width}×{image.height}, {path.stat().st_size / 1e6:.2f} MB")
 
 

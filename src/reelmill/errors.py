@@ -19,6 +19,7 @@
     │   ├── JobsQuotaReached         jobs_quota_reached       429
     │   ├── StorageQuotaReached      storage_quota_reached    507
     │   ├── DiskFull                 disk_full                507
+    │   ├── NameTaken                name_taken               409
     │   ├── CursorInvalid            cursor_invalid           400
     │   ├── RequestInvalid           request_invalid          422
     │   ├── RequestTooLarge          request_too_large        413
@@ -315,6 +316,15 @@ class RequestInvalid(Refused):
     what = "The request can't be understood."
     why = "A field is missing, unknown, of the wrong type or out of range, or the body isn't JSON."
     remedy = "Correct the fields named in `errors`; the OpenAPI document at /openapi.json describes them all."
+
+
+class NameTaken(Refused):
+    """Choose another name, or change what has it."""
+
+    code = "name_taken"
+    what = "There is one with this name already."
+    why = "Presets and fonts are named in jobs' parameters, so each name stands for one of them."
+    remedy = "Choose another name, or change the one that has it."
 
 
 class RequestTooLarge(Refused):

@@ -265,6 +265,77 @@ class VariationsReply(Reply):
     warnings: list[str] = Field(description="Why local rules had to help, for one.")
 
 
+class TextPreviewRequest(Request):
+    """One frame of a clip with its text, before any job: as the finished clip has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "video_id": "8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10",
+                    "text": "Summer by the lake",
+                    "style": {"preset": "lower_third"},
+                    "video": {"aspect": "9:16"},
+                    "start_s": 12.5,
+                    "end_s": 20,
+                }
+            ]
+        }
+    )
+
+    video_id: Id
+    text: Annotated[str, StringConstraints(min_length=1, max_length=5000)] = Field(
+        description="The text; placeholders like `{index}` are filled in."
+    )
+    style: dict[str, Any] = Field(
+        default_factory=dict, description="How it looks: a text's parameters in the pipeline `clips`, `preset` for one."
+    )
+    video: dict[str, Any] = Field(default_factory=dict, description="`VideoParams` of the pipeline `clips`.")
+    start_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
+        0.0, description="The clip's beginning, in seconds of the video."
+    )
+    end_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = Field(
+        None, description="The clip's end; null: the video's."
+    )
+    at_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = Field(
+        None, description="Which moment, in seconds from the clip's beginning; null: when the text has come."
+    )
+    index: int = Field(1, strict=True, ge=1, le=100_000, description="What `{index}` becomes.")
+    total: int = Field(1, strict=True, ge=1, le=100_000, description="What `{total}` becomes.")
+
+
+class PresetRequest(Request):
+    """A look of texts, to be named in jobs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "acme", "style": {"preset": "boxed", "box_color": "#123456", "weight": 700}}]
+        }
+    )
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")] = Field(
+        description="What jobs call it by."
+    )
+    style: dict[str, Any] = Field(
+        description="How texts look: a text's parameters in the pipeline `clips`, without times."
+    )
+
+
+class PresetChange(Request):
+    style: dict[str, Any] = Field(description="How texts look from now on.")
+
+
+class PresetReply(Reply):
+    id: str | None = Field(description="null: it is built in.")
+    name: str
+    style: dict[str, Any]
+    updated_at: datetime | None = None
+
+
+class PresetList(Reply):
+    items: list[PresetReply]
+
+
 # ── videos ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -999,6 +1070,7 @@ class Problem(Reply):
     correlation_id: str = Field(description="Also in the header X-Request-Id and in the server's log.")
     errors: list[FieldError] | None = Field(None, description="With request_invalid and params_invalid: each fault.")
     missing_parts: list[int] | None = Field(None, description="With upload_missing of an upload in parts: up to 100.")
+    longest: str | None = Field(None, description="With text_does_not_fit: the beginning of the text that would fit.")
 
 
 class HealthReply(Reply):

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     ffmpeg: Path | None = Field(
         None, description="An ffmpeg ≥ 8.1.3 to use instead of the one that is installed with us."
     )
+    fonts: Path | None = Field(
+        None,
+        description="A folder with fonts of one's own (.ttf, .otf), which texts name as `font`; on each machine that "
+        "works. A font of emoji in colours draws all emoji.",
+    )
     step_deadline_s: float = Field(6 * 3600.0, gt=0, description="Longest time for one step, in seconds.")
 
     lease_s: float = Field(60.0, ge=0.2, le=3600, description="A worker that is silent for so long loses its step.")

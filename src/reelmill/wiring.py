@@ -48,6 +48,7 @@ from reelmill.jobs.watch import Watch
 from reelmill.media import find_ffmpeg, probe
 from reelmill.media import version as ffmpeg_version
 from reelmill.media.children import metered
+from reelmill.media.own_fonts import read_shelf
 from reelmill.objects.folder import FolderStore, load_secret
 from reelmill.objects.s3_place import read_place
 from reelmill.objects.spool import SpoolFolder
@@ -57,6 +58,7 @@ from reelmill.observe.server import MetricsServer
 from reelmill.observe.storage import observed
 from reelmill.observe.tracing import NoTraces, Traces
 from reelmill.pipelines.base import Toolbox
+from reelmill.pipelines.clips.preview import TextPreviews
 from reelmill.settings import Settings
 from reelmill.stores import migrate
 from reelmill.stores.access import SqlAccess
@@ -87,6 +89,7 @@ class App:
     dispatcher: Dispatcher
     files: Files
     texts: Maker
+    text_previews: TextPreviews
     service: Service
     planner: Planner
     chain: Chain
@@ -138,6 +141,7 @@ class App:
             self.metrics_server.stop()
         self.observer.traces.stop()
         self.texts.close()
+        self.text_previews.close()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
@@ -206,6 +210,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         max_steps=settings.max_steps,
         observer=observer,
+        brands=access,
     )
     service = Service(
         store=store,
@@ -312,6 +317,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         files=files,
         texts=texts,
+        text_previews=TextPreviews(tools, settings.data / "scratch"),
         service=service,
         planner=planner,
         chain=chain,
@@ -476,6 +482,7 @@ def toolbox(settings: Settings, texts: TextMaker | None = None) -> Toolbox:
         step_deadline_s=settings.step_deadline_s,
         memory_bytes=settings.memory_limit_mb << 20,
         texts=texts or Maker(),
+        fonts=read_shelf(settings.fonts),
     )
 
 

@@ -176,6 +176,11 @@ def key(world: World) -> Ids:
     return {"key_id": made["id"]}
 
 
+def preset(world: World) -> Ids:
+    body = {"name": str(uuid.uuid4()), "style": {"preset": "clean"}}
+    return {"preset_id": world.admin.call("POST", "/presets", 201, json=body)["id"]}
+
+
 def worker(world: World) -> Ids:
     known = WorkerSeen(id=str(uuid.uuid4()), host="far", pid=1, slots=1, queues=(), version="1", engine="claims")
     return {"worker_id": world.server.app.store.see_worker(known).id}
@@ -231,6 +236,11 @@ ROWS = {
     "POST /api/v1/jobs/{job_id}/retry": Row("jobs:write", cancelled_job),
     "GET /api/v1/pipelines": Row("jobs:read"),
     "POST /api/v1/texts/variations": Row("jobs:write", body=lambda ids: {"text": "Summer by the lake", "n": 3}),
+    "POST /api/v1/texts/preview": Row("jobs:read", video, body=lambda ids: {**ids, "text": "Summer"}),
+    "GET /api/v1/presets": Row("jobs:read"),
+    "POST /api/v1/presets": Row("jobs:write", body=lambda ids: {"name": str(uuid.uuid4()), "style": {}}, status=201),
+    "PUT /api/v1/presets/{preset_id}": Row("jobs:write", preset, body=lambda ids: {"style": {"preset": "boxed"}}),
+    "DELETE /api/v1/presets/{preset_id}": Row("jobs:write", preset),
     "GET /api/v1/keys": Row("admin"),
     "POST /api/v1/keys": Row("admin", body=lambda ids: {"name": "made", "scopes": ["upload"]}, status=201),
     "POST /api/v1/keys/{key_id}/rotate": Row("admin", key, body=lambda ids: {"overlap_s": 60}, status=201),

@@ -28,6 +28,7 @@ from reelmill.api import (
     jobs,
     metrics,
     opened,
+    presets,
     proxied,
     sources,
     system,
@@ -65,7 +66,7 @@ TAGS = [
     {"name": "videos", "description": "What was uploaded."},
     {"name": "jobs", "description": "Run pipelines on videos and take the results."},
     {"name": "pipelines", "description": "What can be run."},
-    {"name": "texts", "description": "Variations of a text."},
+    {"name": "texts", "description": "Variations, previews and looks of texts."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "admin", "description": "What operators do: workers, switches, many jobs at once, what failed, usage."},
@@ -105,6 +106,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     api.state.overviews = sources.Overviews(app, kept)
     api.state.completing = CapacityLimiter(COMPLETING)
     api.state.varying = CapacityLimiter(texts.VARYING)
+    api.state.previewing = CapacityLimiter(texts.PREVIEWING)
     errors.install(api, app.observer)
     cors.install(api, app.settings.cors_origins)  # last: around what is refused, too
     proxied.install(api, app.settings.public_url)  # but for this one: all others see our own paths
@@ -123,6 +125,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         events.all_routes,
         jobs.pipelines,
         texts.router,
+        presets.router,
         access.router,
         admin.router,
         admin.usage_routes,

@@ -72,6 +72,7 @@ def problem(request: Request, error: ReelmillError) -> JSONResponse:
         correlation_id=request.state.correlation_id,
         errors=error.extra.get("errors"),
         missing_parts=error.extra.get("missing_parts"),
+        longest=error.extra.get("longest"),
     )
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True),

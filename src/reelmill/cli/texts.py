@@ -1,14 +1,16 @@
-"""`reelmill texts`: variations of a text, by this installation's model or its local rules; no server is needed."""
+"""`reelmill texts`: variations of a text, by this installation's model or its local rules; and how one looks."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelmill.cli.options import Json
+from reelmill.cli.options import DEFAULT_URL, Data, Json, Key, Url, connect
 from reelmill.cli.output import counted, print_json, print_warnings, shown
 from reelmill.errors import RequestInvalid
 
@@ -81,6 +83,90 @@ def vary(
         print(shown(one.text.replace("\n", "\\n")))
     print_warnings(made.warnings)
     typer.secho(cost_of(made), dim=True, err=True)
+
+
+@app.command()
+def preview(
+    of: Annotated[str, typer.Argument(metavar="FILE|VIDEO_ID", help="A video here, or the id of one on a server.")],
+    text: Annotated[str, typer.Argument(help="The text; {index}, {total}, {start}, {name} are filled in.")],
+    out: Annotated[Path, typer.Option("-o", "--out", dir_okay=False, help="The PNG to write.")],
+    style: Annotated[
+        str | None, typer.Option(help="A preset, as lower_third; or a text's parameters as JSON, or @FILE with them.")
+    ] = None,
+    aspect: Annotated[str | None, typer.Option(help="Cuts the picture: 9:16, 1:1, 4:5 or 16:9.")] = None,
+    clip: Annotated[
+        str | None, typer.Option(metavar="START-END", help="The clip, in seconds of the video; all of it by default.")
+    ] = None,
+    at: Annotated[
+        float | None,
+        typer.Option(min=0, help="The moment, seconds into the clip; when the text has come by default."),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """See a text on a clip: the exact frame as a PNG, without a job. A FILE needs no server.
+
+    Example: `reelmill texts preview film.mp4 "Summer by the lake" --style lower_third --aspect 9:16 -o frame.png`
+    """
+    from reelmill.cli.clip import read_cutting
+
+    wanted: dict[str, Any] = {"style": style_of(style), "at_s": at}
+    if aspect is not None:
+        wanted["video"] = {"aspect": aspect}
+    if clip is not None:
+        wanted |= read_cutting(None, [clip])["cuts"][0]
+    if Path(of).is_file():
+        png, report = _preview_here(Path(of), text, wanted)
+    else:
+        with connect(url, api_key, data) as client:
+            png, report = client.preview_text(of, text, **wanted)
+    out.write_bytes(png)
+    if as_json:
+        print_json({"file": str(out), **report})
+    else:
+        print(f"{shown(str(out))}: {told_of(report)}")
+
+
+def style_of(given: str | None) -> dict[str, Any]:
+    """Return a text's parameters: a preset's name, JSON, or @FILE. Raises ParamsInvalid."""
+    from reelmill.cli.clip import read_params
+
+    if given is None:
+        return {}
+    return read_params(given) if given.lstrip().startswith(("{", "@")) else {"preset": given}
+
+
+def told_of(report: dict[str, Any]) -> str:
+    """Return what is told of a text, in a sentence."""
+    if not report.get("lines"):
+        return "no text is seen at this moment."
+    told = f"{counted(len(report['lines']), 'line')} at {report['size_pct']:g} %"
+    if report["contrast"] is not None:
+        told += f", contrast {report['contrast']:g}:1"
+    if report["added"]:
+        told += (
+            f" by {'a plate' if report['added'] == 'plate' else 'an outline'} (before {report['contrast_before']:g}:1)"
+        )
+    return f"{told}, {report['reading_cps']:g} characters a second."
+
+
+def _preview_here(file: Path, text: str, wanted: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    from reelmill import wiring
+    from reelmill.media import probe
+    from reelmill.pipelines.clips.preview import TextPreviews, preview_of
+    from reelmill.schemas import TextPreviewRequest
+    from reelmill.settings import read_settings
+
+    settings = read_settings()
+    asked = TextPreviewRequest.model_validate({"video_id": "file", "text": text, **wanted})
+    of = preview_of(asked.model_dump(exclude={"video_id"}), lambda *_: None)
+    with tempfile.TemporaryDirectory(prefix="reelmill-") as folder:
+        source = probe(str(file.absolute()), scratch=Path(folder))
+        previews = TextPreviews(wiring.toolbox(settings), Path(folder))
+        made = previews.make(str(file.absolute()), source, "file", file.name, of)
+    return made.png, made.report
 
 
 def seconds_of(given: str | None) -> float | None:

@@ -12,6 +12,7 @@ ServerUnreachable. A Client may be shared by threads.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -197,6 +198,15 @@ class Client:
         """
         body = {"text": text, "n": n, **rules}
         return self._wire.call(VariationsReply, "POST", "/texts/variations", json=body, timeout=LONG_S)
+
+    def preview_text(self, video_id: str, text: str, **wanted: Any) -> tuple[bytes, dict[str, Any]]:
+        """Return one frame of a clip with its text as a PNG, and the text's report. wanted: TextPreviewRequest.
+
+        Raises TextDoesNotFit, ParamsInvalid, NotFound, UploadNeeded.
+        """
+        body = {"video_id": video_id, "text": text, **wanted}
+        reply = self._wire.fetch("POST", "/texts/preview", json=body)
+        return reply.content, json.loads(reply.headers.get("Text-Report", "{}"))
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

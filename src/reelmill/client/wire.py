@@ -56,12 +56,17 @@ class Wire:
     def path(self, path: str) -> str:
         return f"{self.url}/api/v1{path}"
 
-    def ask(self, kind: type[Reply], method: str, path: str, **more: Any) -> Reply:
-        """Send one request. Raises what the server says, ServerUnreachable."""
+    def fetch(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Send one request whose reply is no JSON. Raises what the server says, ServerUnreachable."""
         with unreachable(self.url):
             reply = self.api.request(method, self.path(path), **more)
         if not reply.is_success:
             raise problem(reply) or not_ours(self.url, reply)
+        return reply
+
+    def ask(self, kind: type[Reply], method: str, path: str, **more: Any) -> Reply:
+        """Send one request. Raises what the server says, ServerUnreachable."""
+        reply = self.fetch(method, path, **more)
         try:
             return kind.model_validate_json(reply.content)
         except ValidationError as error:

@@ -44,7 +44,7 @@ MOST = 16  #: entries of one job, with those of its followers
 COMES_AGAIN = (DatabaseUnavailable, StorageUnavailable, StorageDenied)
 
 
-def checked(planner: Planner, then: Sequence[Json]) -> tuple[Json, ...]:
+def checked(planner: Planner, then: Sequence[Json], tenant: str) -> tuple[Json, ...]:
     """Return what shall follow a job as it is stored: `{pipeline, params, reuse, then}`, every default filled in.
 
     Raises PipelineUnknown, ParamsInvalid with each fault's place (`then.0.params.…`), also for too many or too deep.
@@ -53,18 +53,18 @@ def checked(planner: Planner, then: Sequence[Json]) -> tuple[Json, ...]:
         raise _too_long(f"{many} jobs would follow; at most {MOST} may.")
     if (deep := _depth(then)) > DEEPEST:
         raise _too_long(f"{deep} jobs would follow one after the other; at most {DEEPEST} may.")
-    return tuple(_checked(planner, one, f"then.{number}") for number, one in enumerate(then))
+    return tuple(_checked(planner, one, f"then.{number}", tenant) for number, one in enumerate(then))
 
 
-def _checked(planner: Planner, one: Json, where: str) -> Json:
+def _checked(planner: Planner, one: Json, where: str, tenant: str) -> Json:
     pipeline = planner.pipeline(one["pipeline"])
     try:
-        params = planner.checked(pipeline, one.get("params") or {})
+        params = planner.checked(pipeline, one.get("params") or {}, tenant)
     except ParamsInvalid as invalid:
         faults = invalid.extra.get("errors", [])
         errors = [{**fault, "field": f"{where}.params.{fault['field']}".rstrip(".")} for fault in faults]
         raise ParamsInvalid(f"{where} ({pipeline.name}): {invalid.detail}", errors=errors) from invalid
-    then = [_checked(planner, each, f"{where}.then.{n}") for n, each in enumerate(one.get("then") or ())]
+    then = [_checked(planner, each, f"{where}.then.{n}", tenant) for n, each in enumerate(one.get("then") or ())]
     told = {"pipeline": pipeline.name, "params": params.model_dump(mode="json")}
     return {**told, "reuse": one.get("reuse", True), "then": then}
 

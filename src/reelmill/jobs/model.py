@@ -453,6 +453,19 @@ class Share:
     revoked_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brand:
+    """What a tenant keeps by name for the looks of its texts."""
+
+    id: str
+    tenant: str
+    kind: str  #: `preset`
+    name: str  #: no two of a tenant's kind have the same
+    data: Json
+    created_at: datetime
+    updated_at: datetime
+
+
 T = TypeVar("T")
 
 

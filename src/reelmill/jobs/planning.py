@@ -22,7 +22,17 @@ from reelmill.jobs.endings import tell_end
 from reelmill.jobs.lifecycle import CLAIMABLE, Event, StepStatus
 from reelmill.jobs.model import Job, Json, Stage, Step, StepSpec
 from reelmill.jobs.params import invalid_params
-from reelmill.jobs.ports import UNOBSERVED, Dispatcher, Failure, JobStore, Observer, Opening, Pipeline
+from reelmill.jobs.ports import (
+    UNOBSERVED,
+    Branded,
+    BrandStore,
+    Dispatcher,
+    Failure,
+    JobStore,
+    Observer,
+    Opening,
+    Pipeline,
+)
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.jobs")
 
@@ -38,6 +48,7 @@ class Planner:
         dispatcher: Dispatcher,
         max_steps: int = 2000,
         observer: Observer = UNOBSERVED,
+        brands: BrandStore | None = None,
     ) -> None:
         self.store = store
         self.pipelines = pipelines
@@ -45,6 +56,7 @@ class Planner:
         self.max_steps = max_steps
         self.observer = observer
         self.on_end: Callable[[Job], None] = lambda _: None  #: called after a job has ended here
+        self.brands = brands
 
     def pipeline(self, name: str) -> Pipeline:
         """Raises PipelineUnknown."""
@@ -52,12 +64,21 @@ class Planner:
             raise PipelineUnknown(f"There is no pipeline {name!r}; there are: {', '.join(sorted(self.pipelines))}.")
         return self.pipelines[name]
 
-    def checked(self, pipeline: Pipeline, params: Json) -> BaseModel:
-        """Return validated parameters. Raises ParamsInvalid, with each field's fault in `errors`."""
+    def checked(self, pipeline: Pipeline, params: Json, tenant: str | None = None) -> BaseModel:
+        """Return validated parameters. Raises ParamsInvalid, with each field's fault in `errors`.
+
+        tenant: of a new job, whose presets may be named; those of a job that there is hold them already.
+        """
+        if tenant is not None and self.brands is not None and isinstance(pipeline, Branded):
+            params = pipeline.branded(params, lambda kind, name: self._kept(tenant, kind, name))
         try:
             return pipeline.Params.model_validate(params)
         except ValidationError as error:
             raise invalid_params(error, params) from error
+
+    def _kept(self, tenant: str, kind: str, name: str) -> Json | None:
+        kept = self.brands.find_brand(tenant, kind, name) if self.brands is not None else None
+        return kept.data if kept is not None else None
 
     def previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None) -> Json:
         """Return what a job would make. Raises UploadNeeded, ParamsInvalid, TooManySteps."""

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -22,6 +22,7 @@ from reelmill.jobs.model import (
     Artifact,
     Attempt,
     AuditEntry,
+    Brand,
     Caller,
     Capabilities,
     Claim,
@@ -505,7 +506,29 @@ class JobStore(Protocol):
         ...
 
 
-class AccessStore(Protocol):
+class BrandStore(Protocol):
+    """What tenants keep by name. The same adapters as `AccessStore`; each change stands in the audit log."""
+
+    def add_brand(self, brand_id: str, kind: str, name: str, data: Json, by: Caller) -> Brand:
+        """Keep something for the caller's tenant. Raises NameTaken."""
+        ...
+
+    def brands(self, tenant: str, kind: str) -> list[Brand]:
+        """Return all of a kind, by name."""
+        ...
+
+    def find_brand(self, tenant: str, kind: str, name: str) -> Brand | None: ...
+
+    def change_brand(self, brand_id: str, kind: str, data: Json, by: Caller) -> Brand:
+        """Replace what is kept of the caller's tenant; its name stays. Raises NotFound."""
+        ...
+
+    def remove_brand(self, brand_id: str, kind: str, by: Caller) -> Brand:
+        """Return what was removed. Raises NotFound."""
+        ...
+
+
+class AccessStore(BrandStore, Protocol):
     """API keys, the audit log and idempotent requests, in the same database."""
 
     def add_key(self, key: ApiKey, sha256: str, by: Caller = OPERATOR) -> ApiKey: ...
@@ -589,6 +612,18 @@ class AccessStore(Protocol):
 
     def revoke_share(self, job_id: str, share_id: str, by: Caller = OPERATOR) -> Share:
         """End a share now; one that was revoked keeps its moment. Raises NotFound."""
+        ...
+
+
+@runtime_checkable
+class Branded(Protocol):
+    """A pipeline whose parameters may name what a tenant keeps."""
+
+    def branded(self, params: Json, find: Callable[[str, str], Json | None]) -> Json:
+        """Return parameters with what they name put in, so that a job keeps it as it is now.
+
+        find: given kind and name. Raises ParamsInvalid for a name that nothing has.
+        """
         ...
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 def clear_dead_scratch(scratch: Path) -> None:
     """Remove the scratch folders of workers of this machine whose processes are gone."""
     for folder in scratch.glob(f"{socket.gethostname()}-*-*"):
-        pid = folder.name.rsplit("-", 2)[1]
+        pid = folder.name.removeprefix(f"{socket.gethostname()}-").partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 

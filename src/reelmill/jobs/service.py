@@ -169,7 +169,7 @@ class Service:
         job = None
         if pipeline is not None:
             chosen = self.planner.pipeline(pipeline)
-            job = self._new_job(caller, video_id, chosen, self.planner.checked(chosen, params or {}))
+            job = self._new_job(caller, video_id, chosen, self.planner.checked(chosen, params or {}, caller.tenant))
             job = self._chained(job, reuse, then)
         self.admission.upload(caller.tenant, size_bytes, pipeline)
         # First: what the object store won't sign leaves no video behind. Parts begin when the first is signed.
@@ -345,7 +345,7 @@ class Service:
         Idempotent like `complete`, and raises the same; NotFound for every other key, PipelineUnknown.
         """
         chosen = self.planner.pipeline(pipeline)
-        job = self._new_job(caller, str(uuid.uuid4()), chosen, self.planner.checked(chosen, params))
+        job = self._new_job(caller, str(uuid.uuid4()), chosen, self.planner.checked(chosen, params, caller.tenant))
         with self._completing(key):
             try:
                 known = self.store.video_at(key, caller.tenant)
@@ -392,7 +392,7 @@ class Service:
         if video.upload_status is UploadStatus.GONE:
             raise SourceGone
         chosen = self.planner.pipeline(pipeline)
-        checked = self.planner.checked(chosen, params)
+        checked = self.planner.checked(chosen, params, caller.tenant)
         preview = self.planner.previewed(chosen, checked, video.source)
         # What would refuse the job refuses its preview too: a text that doesn't fit, for one.
         self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
@@ -418,7 +418,7 @@ class Service:
         """
         video = self.store.video(video_id, caller.tenant)
         chosen = self.planner.pipeline(pipeline)
-        checked = self.planner.checked(chosen, params)
+        checked = self.planner.checked(chosen, params, caller.tenant)
         self.planner.previewed(chosen, checked, video.source)
         opening = self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
         self.admission.job(caller.tenant, pipeline)
@@ -524,7 +524,7 @@ class Service:
 
     def _chained(self, job: NewJob, reuse: bool, then: Sequence[Json]) -> NewJob:
         """Return the job with what follows it. Raises ParamsInvalid, PipelineUnknown, PipelineOff."""
-        following = chain.checked(self.planner, then)
+        following = chain.checked(self.planner, then, job.tenant)
         for name in chain.pipelines_of(following):
             self.admission.pipeline(job.tenant, name)
         return replace(job, reuse=reuse, then=following)

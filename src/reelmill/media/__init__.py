@@ -16,6 +16,7 @@ POSIX only (Linux, macOS); on Windows, run it in a container or WSL.
 from reelmill.media.check import Checked, Expected, check_output
 from reelmill.media.children import Limits
 from reelmill.media.codecs import FAMILIES, PRESETS, Codec, Preset, hardware_encoder
+from reelmill.media.contrast import Readable, readable, sample_frames, sample_ticks
 from reelmill.media.encode import (
     ClipPlan,
     ClipSettings,
@@ -25,17 +26,22 @@ from reelmill.media.encode import (
     expect,
 )
 from reelmill.media.ffmpeg import Finished, Progress, find_ffmpeg, input_arguments, run, version
-from reelmill.media.graphs import Fit, Shape, output_size, short_side
+from reelmill.media.graphs import Fit, Moving, Shape, output_size, short_side
+from reelmill.media.paint import Picture, draw
 from reelmill.media.probe import AudioStream, ProbeLimits, Source, VideoStream, probe
 from reelmill.media.proxy import Grid, Proxy, ProxySettings, encode_proxy, grid
 from reelmill.media.segments import Segment, Tail, at_frames, fixed, frame_at, manual, random_lengths, seeded
 from reelmill.media.smart import Piece, Rendered, pieces, render_clip, whole_because
-from reelmill.media.text import Layout, Picture, TextStyle, draw, layout
+from reelmill.media.styles import PRESETS as TEXT_PRESETS
+from reelmill.media.styles import SAFE_AREAS, SafeArea, TextStyle, safe_area
+from reelmill.media.text import Layout, layout
 from reelmill.media.thumbnails import contact_sheet, thumbnail
 
 __all__ = [
     "FAMILIES",
     "PRESETS",
+    "SAFE_AREAS",
+    "TEXT_PRESETS",
     "AudioStream",
     "Checked",
     "ClipPlan",
@@ -48,6 +54,7 @@ __all__ = [
     "Grid",
     "Layout",
     "Limits",
+    "Moving",
     "Picture",
     "Piece",
     "Preset",
@@ -55,7 +62,9 @@ __all__ = [
     "Progress",
     "Proxy",
     "ProxySettings",
+    "Readable",
     "Rendered",
+    "SafeArea",
     "Segment",
     "Shape",
     "Source",
@@ -82,8 +91,12 @@ __all__ = [
     "pieces",
     "probe",
     "random_lengths",
+    "readable",
     "render_clip",
     "run",
+    "safe_area",
+    "sample_frames",
+    "sample_ticks",
     "seeded",
     "short_side",
     "thumbnail",

@@ -19,8 +19,10 @@ from reelmill.media.codecs import Codec, Coding, Preset, coding, device_argument
 from reelmill.media.codecs import video_arguments as codec_arguments
 from reelmill.media.ffmpeg import Finished, Progress, input_arguments, local, microseconds, run
 from reelmill.media.graphs import (
+    Moving,
     Shape,
     channel_layout,
+    check_moving,
     check_shape,
     colors,
     output_size,
@@ -29,10 +31,11 @@ from reelmill.media.graphs import (
     sound_graph,
     takes_any_size,
 )
+from reelmill.media.paint import Picture
 from reelmill.media.probe import AudioStream, Source
-from reelmill.media.text import Picture
 
 AS_IT_IS = Shape()
+AT_REST = Moving()
 EXACT_SEEK = frozenset({"mov", "matroska"})  #: these land on the very key frame that is asked for
 SEEK_MARGIN_S = Fraction(1)  #: the others are sent this much earlier
 REORDERED = 5  #: more frames than the encoders let decoding run ahead of showing
@@ -64,6 +67,7 @@ class ClipPlan:
     picture: Picture | None = None
     settings: ClipSettings = ClipSettings()
     picture_frames: tuple[int, int] | None = None  #: source frames [first, end) that show the picture; None: all
+    moving: Moving = AT_REST  #: how the picture comes and goes
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ def clip_arguments(
     parameter_set: see `codecs.Coding`. Raises ParamsInvalid.
     """
     settings, base = plan.settings, source.video.time_base
+    check_moving(plan.moving)
     code = check_settings(source, settings, parameter_set)
     start, end = clip_ticks(source, plan)
     track = audio_track(source, settings) if sound else None
@@ -148,7 +153,10 @@ def clip_arguments(
         options += sound_options(settings, track, layout)
     if picture and plan.picture is not None:
         shown = _picture_ticks(source, plan, start)
-        top = overlay_graph(plan.picture, source, settings.shape, len(inputs), shown, ten_bits=code.ten_bits)
+        top = overlay_graph(
+            plan.picture, source, settings.shape, len(inputs), shown, ten_bits=code.ten_bits, moving=plan.moving,
+            length=end - start,
+        )  # fmt: skip
         graphs.append(",".join([top, *upload_filters(code)]) + "[picture]")
         inputs.append(["-f", "png_pipe", "-format_whitelist", "png_pipe", "-protocol_whitelist", "file",
                        "-i", local(plan.picture.path)])  # fmt: skip

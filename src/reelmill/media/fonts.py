@@ -45,7 +45,12 @@ class Face:
 
     @property
     def is_emoji(self) -> bool:
-        return self.path.name.startswith("NotoEmoji")
+        return self.path.name.startswith("NotoEmoji") or self.is_color
+
+    @cached_property
+    def is_color(self) -> bool:
+        """Whether its glyphs are pictures in colours of their own (CBDT, sbix), which Pillow can paint."""
+        return bool(self._face.has_color_png)
 
     @property
     def is_cjk(self) -> bool:
@@ -74,12 +79,13 @@ class Face:
         buffer.direction = "rtl" if right_to_left else "ltr"
         buffer.flags = hb.BufferFlags.BOT | hb.BufferFlags.EOT  # as raqm does
         buffer.guess_segment_properties()
-        hb.shape(_scaled(self, _clamped(weight)), buffer)
+        weight = self.nearest(weight)
+        hb.shape(_scaled(self, weight), buffer)
         glyphs = []
         for info, place in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
             if not info.codepoint:
                 raise KeyError(info.cluster)
-            up, down = _extents(self, _clamped(weight), info.codepoint)
+            up, down = _extents(self, weight, info.codepoint)
             raised = place.y_offset / UNITS
             glyphs.append(Glyph(info.cluster, place.x_advance / UNITS, up + raised, down - raised))
         return glyphs
@@ -92,17 +98,45 @@ class Face:
         return any(right > left and bottom > top for left, top, right, bottom in boxes)
 
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
-        """Return the font for painting, at a size in pixels and the nearest weight that all faces have."""
+        """Return the font for painting, at a size in pixels and the nearest weight; of colours, at its own size."""
+        if self.is_color:
+            return _strike(self.path)
         font = ImageFont.truetype(str(self.path), size_px, index=self.index, layout_engine=ImageFont.Layout.RAQM)
-        font.set_variation_by_axes([_clamped(weight)])
+        if self._axes:
+            font.set_variation_by_axes([
+                self.nearest(weight) if tag == "wght" else usual for tag, _, usual, _ in self._axes
+            ])  # fmt: skip
         return font
+
+    def nearest(self, weight: int) -> int:
+        """Return the weight that is drawn: the installed fonts' common ones, or what a font of one's own has."""
+        found = next((axis for axis in self._axes if axis[0] == "wght"), None)
+        least, most = (found[1], found[3]) if found else (WEIGHTS[0], WEIGHTS[0])
+        if any(package in self.path.parts for package in PACKAGES):
+            least, most = WEIGHTS
+        return round(min(max(weight, least), most))
+
+    @cached_property
+    def _axes(self) -> list[tuple[str, float, float, float]]:
+        axes = self._face.axis_infos
+        return [(str(axis.tag), axis.min_value, axis.default_value, axis.max_value) for axis in axes]
 
 
 UNITS = 16384  #: HarfBuzz's units in a font size: finer than any of the fonts
 
 
-def _clamped(weight: int) -> int:
-    return min(max(weight, WEIGHTS[0]), WEIGHTS[1])
+STRIKES = (109, 136, 128, 160, 96, 72, 64, 32)  #: pixels: Noto Color Emoji has the first, others have others
+
+
+@lru_cache(maxsize=8)
+def _strike(path: Path) -> ImageFont.FreeTypeFont:
+    """Return a font of pictures at the size that it has them in. Raises OSError."""
+    for size in STRIKES:
+        try:
+            return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.RAQM)
+        except OSError as error:
+            problem = error
+    raise problem
 
 
 @lru_cache(maxsize=256)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from reelmill.errors import ParamsInvalid
 from reelmill.media.ffmpeg import microseconds
+from reelmill.media.paint import Picture
 from reelmill.media.probe import AudioStream, Source
-from reelmill.media.text import Picture
 
 Fit = Literal["contain", "cover", "pad"]
+Aspect = Literal["source", "16:9", "9:16", "1:1", "4:5"]
+Motion = Literal["none", "fade", "slide", "pop"]
 
 #: Seconds by which sound may be off its time stamps before a hole is filled or an overlap cut. One packet's stamp may
 #: be wrong, of AC-3 by 32 ms, which is no hole; the default of 0.1 s lets short holes add up to an offset.
@@ -41,19 +43,22 @@ class Shape:
     keep_hdr: bool = False  #: else PQ and HLG are mapped to SDR
     deinterlace: bool = True  #: where the source is interlaced
     quick: bool = False  #: scaled by area instead of bicubic: a tenth less work for a small picture
+    aspect: Aspect = "source"  #: what of the displayed picture is cut out first, as large as it goes
+    focus_x: float = 0.5  #: what of it is kept: 0 its left, 1 its right
+    focus_y: float = 0.5  #: 0 its top, 1 its bottom
 
 
 def output_size(source: Source, shape: Shape | None = None) -> tuple[int, int]:
     """Return (width, height) of a source's clips in pixels: as displayed, square pixels, even."""
     shape = shape or Shape()
     if not (shape.width or shape.height):
-        return _natural(source)
+        return _natural(source, shape)
     if shape.width and shape.height and shape.fit != "contain":
         return shape.width, shape.height
-    width, height = _square(source)
+    width, height = _square(source, shape)
     factors = [Fraction(shape.width, width)] * bool(shape.width) + [Fraction(shape.height, height)] * bool(shape.height)
     factor = min(factors)
-    return _natural(source) if factor >= 1 else _even(width * factor, height * factor)
+    return _natural(source, shape) if factor >= 1 else _even(width * factor, height * factor)
 
 
 def check_shape(shape: Shape) -> None:
@@ -65,6 +70,11 @@ def check_shape(shape: Shape) -> None:
         raise ParamsInvalid("The fit must be contain, cover or pad.")
     if shape.fit != "contain" and not (shape.width and shape.height):
         raise ParamsInvalid(f"To {shape.fit} a size, both width and height must be given.")
+    if shape.aspect not in get_args(Aspect):
+        raise ParamsInvalid(f"The aspect must be one of {', '.join(get_args(Aspect))}.")
+    for name, share in (("focus_x", shape.focus_x), ("focus_y", shape.focus_y)):
+        if not 0 <= share <= 1:
+            raise ParamsInvalid(f"{name} must be from 0 to 1, not {share:g}.")
 
 
 def is_untouched(source: Source, shape: Shape) -> bool:
@@ -89,19 +99,42 @@ def takes_any_size(source: Source) -> bool:
     return source.video.rotation == 0
 
 
-def _square(source: Source) -> tuple[Fraction, int]:
-    """Return the displayed size with square pixels, exact."""
+def _square(source: Source, shape: Shape) -> tuple[Fraction, int]:
+    """Return the displayed size with square pixels, exact; of what an aspect cuts out, even."""
+    if _cut_out(source, shape) is not None:
+        width, height = _natural(source, shape)
+        return Fraction(width), height
     return source.video.width * source.video.sample_aspect, source.video.height
 
 
-def _natural(source: Source) -> tuple[int, int]:
+def _cut_out(source: Source, shape: Shape) -> tuple[int, int, int, int] | None:
+    """Return what an aspect cuts out of the displayed picture: width, height, x, y, all even; None if nothing."""
+    if shape.aspect == "source":
+        return None
+    across, _, under = shape.aspect.partition(":")
+    wanted = Fraction(int(across), int(under))
+    full_w, full_h = _whole(source)
+    # The nearest even size: 606 of 1080 lines for 9:16.
+    width, height = min(full_w, _even(full_h * wanted, full_h)[0]), min(full_h, _even(full_w, full_w / wanted)[1])
+    if (width, height) == (full_w, full_h):
+        return None
+    x, y = (int((full_w - width) * shape.focus_x) & ~1, int((full_h - height) * shape.focus_y) & ~1)
+    return width, height, x, y
+
+
+def _natural(source: Source, shape: Shape) -> tuple[int, int]:
+    cut = _cut_out(source, shape)
+    return (cut[0], cut[1]) if cut else _whole(source)
+
+
+def _whole(source: Source) -> tuple[int, int]:
     width, height = source.video.width, source.video.height
     if source.video.sample_aspect == 1:
         return max(2, width & ~1), max(2, height & ~1)
-    return max(2, round(_square(source)[0] / 2) * 2), max(2, height & ~1)
+    return max(2, round(source.video.width * source.video.sample_aspect / 2) * 2), max(2, height & ~1)
 
 
-def _even(width: Fraction, height: Fraction) -> tuple[int, int]:
+def _even(width: Fraction | int, height: Fraction | int) -> tuple[int, int]:
     return max(2, round(width / 2) * 2), max(2, round(height / 2) * 2)
 
 
@@ -132,7 +165,7 @@ def shaped_steps(source: Source, shape: Shape, pixels: str) -> list[str]:
         steps += _to_sdr(source)
     elif is_rgb(source):
         steps.append(f"scale=out_color_matrix={matrix(source, shape)}:out_range=tv:{SCALING}")
-    return [*steps, f"format={pixels}", "setsar=1", _tagged(source, shape)]
+    return [*steps, f"format={pixels}", "setsar=1", tagged(source, shape)]
 
 
 def short_side(source: Source, pixels: int, **more: Any) -> Shape:
@@ -145,14 +178,25 @@ def _resized(source: Source, shape: Shape) -> list[str]:
     """Return the filters that bring the displayed picture to its size."""
     video, scaling = source.video, QUICK_SCALING if shape.quick else SCALING
     width, height = output_size(source, shape)
-    natural = _natural(source)
+    if cut := _cut_out(source, shape):
+        whole = _whole(source)
+        squared = [f"scale=w={whole[0]}:h={whole[1]}:{scaling}"] if video.sample_aspect != 1 else []
+        first = [*squared, "crop=" + ":".join(map(str, cut)) + ":exact=1"]
+        return first if (width, height) == cut[:2] else [*first, *_brought(source, shape, scaling)]
+    natural = _natural(source, shape)
     if (width, height) == natural:
         if video.sample_aspect != 1:
             return [f"scale=w={width}:h={height}:{scaling}"]
         return [f"crop={width}:{height}:0:0:exact=1"] if natural != (video.width, video.height) else []
+    return _brought(source, shape, scaling)
+
+
+def _brought(source: Source, shape: Shape, scaling: str) -> list[str]:
+    """Return the filters to another size."""
+    width, height = output_size(source, shape)
     if shape.fit == "contain":
         return [f"scale=w={width}:h={height}:{scaling}"]
-    full_w, full_h = _square(source)
+    full_w, full_h = _square(source, shape)
     sides = Fraction(width, full_w), Fraction(height, full_h)
     if shape.fit == "cover":
         inner = _even(full_w * max(sides), full_h * max(sides))
@@ -184,12 +228,37 @@ def _to_sdr(source: Source) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class Moving:
+    """How a text comes and goes."""
+
+    motion: Motion = "none"
+    seconds: float = 0.4  #: of coming, and of going; 0.1–2
+    leaves: bool = False  #: it goes before the clip ends
+
+
+def check_moving(moving: Moving) -> None:
+    """Raises ParamsInvalid."""
+    if moving.motion not in get_args(Motion):
+        raise ParamsInvalid(f"The motion must be one of {', '.join(get_args(Motion))}.")
+    if not 0.1 <= moving.seconds <= 2:
+        raise ParamsInvalid(f"A text comes within 0.1 to 2 seconds, not {moving.seconds:g}.")
+
+
 def overlay_graph(
-    picture: Picture, source: Source, shape: Shape, number: int, shown: tuple[int, int] | None, *, ten_bits: bool
+    picture: Picture,
+    source: Source,
+    shape: Shape,
+    number: int,
+    shown: tuple[int, int] | None,
+    *,
+    ten_bits: bool,
+    moving: Moving | None = None,
+    length: int = 0,
 ) -> str:
     """Return the filters that put the picture of input `number` on top; it is converted once.
 
-    shown: first and last tick from the clip's beginning at which it is seen; None all along.
+    shown: first and last tick from the clip's beginning at which it is seen; None all along. length: the clip's, ticks.
     """
     base = source.video.time_base
     deep = "p10" if ten_bits else ""
@@ -202,17 +271,71 @@ def overlay_graph(
         f"scale=out_color_matrix={matrix(source, shape)}:out_range={range_}:{SCALING}",
         f"format=yuva420{deep or 'p'}{'le' if deep else ''}",
         f"settb={base.numerator}/{base.denominator}",
-        _tagged(source, shape),  # as the film below: else one of them would be converted, and the result told otherwise
+        tagged(source, shape),  # as the film below: else one of them would be converted, and the result told otherwise
     ]
     when = ""
     if shown is not None:
         first, last = ((2 * tick + off) for tick, off in zip(shown, (-1, 1), strict=True))
         half = f"{base.numerator}/{2 * base.denominator}"
         when = f":enable='between(t,{first}*{half},{last}*{half})'"
+    x, y = str(picture.x), str(picture.y)
+    if moving is not None and moving.motion != "none":
+        begin, end = shown or (0, length)
+        more, x, y = _moved(moving, picture, source, shape, begin * base, end * base)
+        steps += more
     return (
         f"[{number}:0]{','.join(steps)}[text];"
-        f"[plain][text]overlay=x={picture.x}:y={picture.y}:format=yuv420{deep}:eof_action=repeat{when}"
+        f"[plain][text]overlay=x={x}:y={y}:format=yuv420{deep}:eof_action=repeat{when}"
     )
+
+
+MOVING_RATE = 60  #: pictures a second of a text that fades: more than a film has
+SLIDE = Fraction(1, 3)  #: of the text's height, by which it slides
+POP = 0.82  #: what it grows from
+
+
+def _moved(
+    moving: Moving, picture: Picture, source: Source, shape: Shape, begin: Fraction, end: Fraction
+) -> tuple[list[str], str, str]:
+    """Return further filters of the text, and its place as expressions: all numbers.
+
+    The picture is repeated by ffmpeg; `fade` and `scale` change it in C, and only while it moves.
+    begin, end: seconds from the clip's beginning.
+    """
+    length = max(end - begin, Fraction(1, MOVING_RATE))
+    takes = min(Fraction(moving.seconds).limit_denominator(1000), length / (3 if moving.leaves else 2))
+    still = 0 if moving.leaves else takes + Fraction(1, 2)
+    frames = int((length if moving.leaves else min(still, length)) * MOVING_RATE) + 2
+    steps = [
+        f"loop=loop={frames}:size=1:start=0",
+        f"settb=1/{MOVING_RATE}",
+        f"setpts=N+{float(begin * MOVING_RATE):.3f}",
+        f"fade=t=in:st={float(begin):.6f}:d={float(takes):.6f}:alpha=1",
+    ]
+    away = float(end - takes)
+    if moving.leaves:
+        steps.append(f"fade=t=out:st={away:.6f}:d={float(takes):.6f}:alpha=1")
+    # 1 at rest, 0 where it comes from; slower towards its rest (1 − (1 − n)³).
+    share = f"clip((t-{float(begin):.6f})/{float(takes):.6f},0,1)"
+    if moving.leaves:
+        share = f"min({share},clip(({float(end):.6f}-t)/{float(takes):.6f},0,1))"
+    rest = f"pow(1-{share},3)"
+    if moving.motion == "slide":
+        way = max(2, int(picture.height * SLIDE))
+        # From below where it stands low, from above where it stands high.
+        sign = "+" if picture.y + picture.height / 2 >= output_size(source, shape)[1] / 2 else "-"
+        return steps, str(picture.x), f"'{picture.y}{sign}{way}*{rest}'"
+    if moving.motion == "pop":
+        grown = f"(1-{1 - POP:.2f}*{rest})"
+        steps.append(
+            f"scale=w='2*round({picture.width}*{grown}/2)':h='2*round({picture.height}*{grown}/2)':eval=frame:{SCALING}"
+        )
+        x, y = (
+            f"'{at}+({side}-2*round({side}*{grown}/2))/2'"
+            for at, side in ((picture.x, picture.width), (picture.y, picture.height))
+        )
+        return steps, x, y
+    return steps, str(picture.x), str(picture.y)
 
 
 def sound_graph(track: AudioStream, number: int | None, begin: Fraction, length: Fraction, layout: str) -> str:
@@ -270,7 +393,7 @@ def colors(source: Source, shape: Shape) -> list[str]:
     ]
 
 
-def _tagged(source: Source, shape: Shape) -> str:
+def tagged(source: Source, shape: Shape) -> str:
     """Return the filter that gives pictures their colour tags, and nothing else."""
     space, primaries, transfer, range_ = (value or "unknown" for value in _tags(source, shape))
     transfer = {"gamma22": "bt470m", "gamma28": "bt470bg"}.get(transfer, transfer)  # this filter's own names

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
+from typing import Literal
 
 from icu4py.breakers import CharacterBreaker, LineBreaker
 
@@ -47,18 +48,22 @@ class Run:
     face: Face
     right_to_left: bool
 
+    @property
+    def direction(self) -> Literal["rtl", "ltr"]:
+        return "rtl" if self.right_to_left else "ltr"
+
 
 class Paragraph:
     """One paragraph, measured at a font size of 1. Raises ParamsInvalid naming what no installed font can draw.
 
-    language: whose Han characters, and whose phrases. weight: 400–700.
+    language: whose Han characters, and whose phrases. weight: 400–700. own: fonts before the installed ones.
     """
 
-    def __init__(self, text: str, language: Language, weight: int) -> None:
+    def __init__(self, text: str, language: Language, weight: int, own: Sequence[Face] = ()) -> None:
         parts = clusters(text)
         self.text = text
         self.weight = weight
-        self.fonts = faces(language)
+        self.fonts = (*own, *faces(language))
         self.levels = levels(text, is_right_to_left(text))
         chosen = chosen_faces(parts, self.fonts)
         self.faces = [face for part, face in zip(parts, chosen, strict=True) for _ in part]
@@ -207,7 +212,11 @@ def _first_face(cluster: str, fonts: Sequence[Face]) -> Face | None:
     """Return the first font that has all of a cluster, so that no mark stands beside its letter in another font."""
     seen = "".join(char for char in cluster if not is_invisible(char))
     emoji = "\ufe0e" not in cluster and ("\ufe0f" in cluster or cluster[0] >= "\U0001f000")
-    in_order = sorted(fonts, key=lambda face: not face.is_emoji) if emoji else fonts
+    in_order = (
+        sorted(fonts, key=lambda face: (not face.is_emoji, not face.is_color))
+        if emoji
+        else [face for face in fonts if not face.is_color]
+    )
     # HarfBuzz takes letters apart that a font doesn't have as one.
     for text in (seen, unicodedata.normalize("NFD", seen)):
         for face in in_order:

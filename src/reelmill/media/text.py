@@ -1,4 +1,4 @@
-"""Text as a picture, by Pillow with raqm: no user string ever gets near a filter graph."""
+"""A text set for a picture: its lines, its size, and where each letter, box and bar stands."""
 
 from __future__ import annotations
 
@@ -6,46 +6,44 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageFont
 
 from reelmill.errors import ParamsInvalid, TextDoesNotFit
-from reelmill.media.fonts import Face
+from reelmill.media.fonts import Face, Language, faces
 from reelmill.media.lines import Paragraph, Run, is_invisible, language_of, named
+from reelmill.media.styles import Position, TextStyle, check_style
 
-Position = Literal[
-    "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
-]  #: the middle ones of a row and a column leave their word out
+__all__ = ["MAX_CHARS", "Layout", "Placed", "Position", "Rect", "TextStyle", "layout", "normalised"]
 
 MAX_CHARS = 5000
 UP, DOWN = 0.98, 0.27  #: least height above and below the baseline, font sizes: capitals stand in the middle
-SMALL_PX = 96  #: type of this size needs no fraction of a pixel
-MOST_PIXELS = 32_000_000  #: held for a moment for each text
-KEYCAP = "\u20e3"
+SMALL_PX = 64  #: type of this size needs no fraction of a pixel
+UNIT_PX = 200  #: at which lengths are measured that grow with the size
+SMOOTH_PX = 1  #: around ink, for smoothed edges
 BASMALA = "\ufdfd", "بسم الله الرحمن الرحيم"  #: a sentence as one glyph, too rich for FreeType; and in letters
 BESIDE = {"left": 0.0, "right": 1.0}  #: share of the free space before it, by the position's words; else 0.5
 ABOVE = {"top": 0.0, "bottom": 1.0}
+ALIGNED = {"left": 0.0, "center": 0.5, "right": 1.0}
+# Font sizes:
+BAR, BAR_GAP = 0.14, 0.42  #: width of the bar at the side, and its distance from letters without a box
+RULE, RULE_GAP, RULE_LENGTH = 0.1, 0.1, 1.6  #: of the rule below
+MARK, MARK_GAP = 2.6, 0.3  #: size of the quotation mark above, and its distance
+LINE_PADDING = 0.3  #: of the boxes of lines, above and below: share of that at their sides
+OFFSET, BLUR, REACH = 0.35, 0.5, 2.4  #: of the shadow: how far down, standard deviation; and how many of these are seen
 
 
-@dataclass(frozen=True)
-class TextStyle:
-    """How a text looks. Everything scales with the picture."""
+class Rect(NamedTuple):
+    """Edges in pixels of the video picture; within them it is filled."""
 
-    position: Position = "bottom"
-    size_pct: float = 6.0  #: font size in % of the picture's shorter side, 1–50
-    min_size_pct: float = 2.5  #: the text is made smaller down to this to fit, ≥ 0.5, ≤ size_pct
-    color: str = "#FFFFFF"  #: "#RRGGBB"
-    outline_color: str = "#000000"
-    outline_pct: float = 8.0  #: width of the outline in % of the font size, 0–25; 0 = none
-    box_color: str | None = None  #: "#RRGGBB", None = no box
-    box_opacity: float = 0.6  #: 0 (clear) – 1 (solid)
-    box_padding_pct: float = 30.0  #: space between text and the box's edge in % of the font size, 0–200
-    margin_pct: float = 5.0  #: kept free at each edge, in % of the picture's shorter side, 0–40
-    max_width_pct: float = 90.0  #: widest line in % of the picture's width, 10–100; the margins hold anyway
-    weight: int = 600  #: 100 (thin) – 900 (black); the fonts have 400–700
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Layout:
 
     lines: tuple[str, ...]  #: in the order in which they are read
     font_px: float  #: font size, pixels
-    x: int  #: the rectangle of the text with outline and box, pixels in the picture; even
+    x: int  #: the rectangle of the text with outline, box and shadow, pixels in the picture; even
     y: int
     width: int  #: even
     height: int
@@ -71,17 +69,22 @@ class Layout:
     picture_width: int  #: pixels of the video picture
     picture_height: int
     runs: tuple[Placed, ...] = field(repr=False)
+    boxes: tuple[Rect, ...] = ()
+    bars: tuple[Rect, ...] = ()  #: in the accent's colour
+    marks: tuple[Placed, ...] = ()  #: in the accent's colour, MARK times as large as the letters
 
+    @property
+    def size_pct(self) -> float:
+        """The font size that it came to, in % of the picture's shorter side."""
+        return 100 * self.font_px / min(self.picture_width, self.picture_height)
 
-@dataclass(frozen=True)
-class Picture:
-    """An RGBA PNG that belongs at (x, y) of the video picture."""
-
-    path: Path
-    x: int  #: pixels from the left, even
-    y: int  #: pixels from the top, even
-    width: int  #: pixels, even
-    height: int
+    @property
+    def fallback_fonts(self) -> tuple[str, ...]:
+        """The names of the fonts that helped the first one out, in the order in which they are read."""
+        own = [path for path in self.style.fonts if not Face(path, 0).is_color]
+        first = own[0] if own else faces()[0].path
+        used = dict.fromkeys(placed.run.face.path for placed in self.runs if placed.run.text.strip())
+        return tuple(path.name.partition("[")[0].partition(".")[0] for path in used if path != first)
 
 
 def layout(text: str, style: TextStyle, width: int, height: int) -> Layout:
@@ -89,10 +92,10 @@ def layout(text: str, style: TextStyle, width: int, height: int) -> Layout:
 
     text: 1–5,000 characters after newlines are normalised. Wraps where the script allows it, and inside a word only if
     it can't fit otherwise; makes the font smaller down to style.min_size_pct. A few lines are made about equally long.
-    Raises TextDoesNotFit, and ParamsInvalid for a style out of range, control characters, an empty or too long text,
-    and characters for which no font is installed (it names them).
+    Raises TextDoesNotFit (`extra` has `longest`, the beginning that would fit), and ParamsInvalid for a style out of
+    range, control characters, an empty or too long text, and characters for which no font is installed (it names them).
     """
-    _check_style(style)
+    check_style(style)
     plain = normalised(text)
     side = min(width, height)
     least = max(1, math.ceil(side * style.min_size_pct / 100))
@@ -106,18 +109,9 @@ def layout(text: str, style: TextStyle, width: int, height: int) -> Layout:
         f"The text of {len(plain):,} characters doesn't fit into {width}×{height} pixels, even at "
         f"{style.min_size_pct:g} % ({least} pixels high); "
         + (f"its first {fitting:,} would. " if fitting else "not even its beginning would. ")
-        + "Shorten it, or make min_size_pct, margin_pct or box_padding_pct smaller."
+        + "Shorten it, or make min_size_pct, margin_pct or box_padding_pct smaller.",
+        longest=plain[:fitting].rstrip(),
     )
-
-
-def draw(layout: Layout, path: Path) -> Picture:
-    """Write the layout as a PNG cropped to what is seen. Equal layouts give equal bytes."""
-    image = _painted(layout)
-    left, top, right, bottom = image.getbbox() or (0, 0, 2, 2)
-    # Even edges: a chroma sample of yuv420p covers two pixels each way.
-    left, top, right, bottom = left & ~1, top & ~1, right + (right & 1), bottom + (bottom & 1)
-    image.crop((left, top, right, bottom)).save(path, format="PNG", compress_level=6)
-    return Picture(path, layout.x + left, layout.y + top, right - left, bottom - top)
 
 
 def normalised(text: str) -> str:
@@ -140,27 +134,7 @@ def normalised(text: str) -> str:
     return plain
 
 
-def _check_style(style: TextStyle) -> None:
-    if style.position not in get_args(Position):
-        raise ParamsInvalid(f"The position must be one of {', '.join(get_args(Position))}.")
-    for name, value, least, most in (
-        ("size_pct", style.size_pct, 1, 50),
-        ("min_size_pct", style.min_size_pct, 0.5, style.size_pct),
-        ("outline_pct", style.outline_pct, 0, 25),
-        ("box_opacity", style.box_opacity, 0, 1),
-        ("box_padding_pct", style.box_padding_pct, 0, 200),
-        ("margin_pct", style.margin_pct, 0, 40),
-        ("max_width_pct", style.max_width_pct, 10, 100),
-        ("weight", style.weight, 100, 900),
-    ):
-        if not least <= value <= most:
-            raise ParamsInvalid(f"{name} must be from {least:g} to {most:g}, not {value:g}.")
-    for name, color in (("color", style.color), ("outline_color", style.outline_color), ("box_color", style.box_color)):
-        if color is not None and not re.fullmatch("#[0-9A-Fa-f]{6}", color):
-            raise ParamsInvalid(f"{name} must look like #RRGGBB, not {color[:20]!r}.")
-
-
-class _Pen:
+class Pen:
     """Letters of one size, as Pillow measures and paints them.
 
     Pillow sets glyphs on whole pixels, which makes gaps in small type: that is painted larger and made smaller.
@@ -184,10 +158,15 @@ class _Pen:
         inks = []
         for run in runs:
             placed.append((run, pen / self.scale))
-            left, top, right, bottom = self.font(run.face).getbbox(run.text, direction=_direction(run), anchor="ls")
+            font, direction = self.font(run.face), run.direction
+            # A colour font is drawn at its own size.
+            grown = self.size * self.scale / font.size if run.face.is_color else 1.0
+            left, top, right, bottom = (
+                grown * edge for edge in font.getbbox(run.text, direction=direction, anchor="ls")
+            )
             if right > left and bottom > top:
                 inks.append((pen + left, top, pen + right, bottom))
-            pen += self.font(run.face).getlength(run.text, direction=_direction(run))
+            pen += grown * font.getlength(run.text, direction=direction)
         lefts, tops, rights, bottoms = zip(*inks, strict=True) if inks else ((0,), (0,), (0,), (0,))
         edges = min(lefts), min(tops), max(rights), max(bottoms)
         return _Line(text, placed, pen / self.scale, *(edge / self.scale for edge in edges))
@@ -214,23 +193,74 @@ class _Setting:
         self.style = style
         self.picture = width, height
         language = language_of(text)
-        known = {part: Paragraph(part, language, style.weight) for part in dict.fromkeys(text.split("\n"))}
+        known = {part: measured(part, language, style.weight, style.fonts) for part in dict.fromkeys(text.split("\n"))}
         self.paragraphs = [known[part] for part in text.split("\n")]
         # The same for all texts without very high or deep marks: they stand alike from clip to clip. Font sizes.
         self.up = max(UP, *(paragraph.up for paragraph in known.values()))
         self.down = max(DOWN, *(paragraph.down for paragraph in known.values()))
-        self.margin = min(width, height) * style.margin_pct / 100
-        self.widest = min(width * style.max_width_pct / 100, width - 2 * self.margin)
-        self.highest = height - 2 * self.margin
+        self.column = next((share for word, share in BESIDE.items() if word in style.position), 0.5)
+        self.row = next((share for word, share in ABOVE.items() if word in style.position), 0.5)
+        self.aligned = ALIGNED.get(style.align, self.column)
+        margin, safe = min(width, height) * style.margin_pct / 100, style.safe
+        #: what is kept free at each edge
+        self.free = Rect(*(max(margin, share * side) for share, side in zip(
+            (safe.left, safe.top, safe.right, safe.bottom), (width, height) * 2, strict=True)))  # fmt: skip
+        self.widest = min(width * style.max_width_pct / 100, width - self.free.left - self.free.right)
+        self.highest = height - self.free.top - self.free.bottom
 
-    def border(self, size: int) -> float:
-        """Return the space around the letters."""
-        return size * (self.style.box_padding_pct if self.style.box_color else self.style.outline_pct) / 100
+    def edge(self, size: float) -> float:
+        """Return how far outline, shadow and smoothing reach around the letters."""
+        return size * self.style.outline_pct / 100 + max(self.shadow(size), SMOOTH_PX)
+
+    def shadow(self, size: float) -> float:
+        """Return how far the shadow reaches."""
+        reach = size * self.style.shadow_pct / 100 * (OFFSET + REACH * BLUR)
+        return reach + SMOOTH_PX if reach else 0.0
+
+    def padding(self, size: float) -> tuple[float, float]:
+        """Return the space between letters and box: at the sides, above and below."""
+        space = size * self.style.box_padding_pct / 100 if self.style.box_color else 0.0
+        return space, space * (LINE_PADDING if self.style.box_shape == "lines" else 1)
+
+    def accent(self, size: float) -> tuple[float, float, float]:
+        """Return the room for the accent at the side, above and below."""
+        match self.style.accent:
+            case "bar":
+                return size * (BAR if self.style.box_color else BAR + BAR_GAP), 0.0, 0.0
+            case "underline":
+                return 0.0, 0.0, size * (RULE + RULE_GAP)
+            case "quote":
+                mark = self.quotation(size)
+                return 0.0, mark.bottom - mark.top + size * MARK_GAP, 0.0
+            case _:
+                return 0.0, 0.0, 0.0
+
+    def quotation(self, size: float) -> _Line:
+        """Return the mark above a quotation, at a size of the letters."""
+        text, runs = self.mark
+        scale = size * MARK / UNIT_PX
+        edges = self.mark_ink.width, self.mark_ink.left, self.mark_ink.top, self.mark_ink.right, self.mark_ink.bottom
+        return _Line(text, [(run, 0.0) for run in runs], *(edge * scale for edge in edges))
+
+    @cached_property
+    def mark(self) -> tuple[str, list[Run]]:
+        return measured("“", "zh-Hans", 700, self.style.fonts).line(0, 1)
+
+    @cached_property
+    def mark_ink(self) -> _Line:
+        return Pen(UNIT_PX, 700).line(*self.mark)
+
+    def border(self, size: float) -> tuple[float, float]:
+        """Return the space around the letters: both sides together, above and below together."""
+        side, above, below = self.accent(size)
+        across, under = self.padding(size)
+        around = self.shadow(size) if self.style.box_color else self.edge(size)
+        return 2 * (across + around) + side, 2 * (under + around) + above + below
 
     def room(self, size: int) -> tuple[float, int]:
         """Return the width of the widest line in font sizes, and how many lines there may be."""
-        free = self.highest - 2 * self.border(size)
-        return (self.widest - 2 * self.border(size)) / size, int(free / (size * (self.up + self.down)) + 1e-6)
+        across, under = self.border(size)
+        return (self.widest - across) / size, int((self.highest - under) / (size * (self.up + self.down)) + 1e-6)
 
     def fits(self, size: int, torn: bool) -> bool:
         room, most = self.room(size)
@@ -276,31 +306,32 @@ class _Setting:
     def placed(self, size: int, torn: bool) -> Layout | None:
         """Return the layout at a font size; None if it leaves the room that there is."""
         room, _ = self.room(size)
-        pen = _Pen(size, self.style.weight)
+        pen = Pen(size, self.style.weight)
         lines = [
             pen.line(*paragraph.line(start, end))
             for paragraph in self.paragraphs
             for start, end in paragraph.balanced(room, torn) or ()
         ]
-        column = next((share for word, share in BESIDE.items() if word in self.style.position), 0.5)
-        row = next((share for word, share in ABOVE.items() if word in self.style.position), 0.5)
         wide, pitch = max(line.width for line in lines), size * (self.up + self.down)
-        places = [((wide - line.width) * column, size * self.up + n * pitch) for n, line in enumerate(lines)]
-        # The rectangle from the text's upper left, with box and outline; a pixel more for smoothed edges.
-        border, edge = self.border(size), size * self.style.outline_pct / 100 + 1
-        inked = list(zip(lines, places, strict=True))
-        left = min([-border, *(x + line.left - edge for line, (x, _) in inked)])
-        top = min([-border, *(y + line.top - edge for line, (_, y) in inked)])
-        right = max([wide + border, *(x + line.right + edge for line, (x, _) in inked)])
-        bottom = max([len(lines) * pitch + border, *(y + line.bottom + edge for line, (_, y) in inked)])
-        width, height = self.picture
-        if right - left > min(width, self.widest + 2) or bottom - top > min(height, self.highest + 2):
+        places = [((wide - line.width) * self.aligned, size * self.up + n * pitch) for n, line in enumerate(lines)]
+        boxes, bars, marks = self.decoration(size, lines, places, wide)
+        # The rectangle from the text's upper left.
+        edge, shadow = self.edge(size), self.shadow(size)
+        inks = [Rect(x + line.left - edge, y + line.top - edge, x + line.right + edge, y + line.bottom + edge)
+                for line, (x, y) in zip(lines, places, strict=True)]  # fmt: skip
+        lit = [Rect(box.left - shadow, box.top - shadow, box.right + shadow, box.bottom + shadow) for box in boxes]
+        lefts, tops, rights, bottoms = zip(*inks, *lit, *bars, *(ink for _, ink in marks), strict=True)
+        left, top, right, bottom = min(0.0, *lefts), min(0.0, *tops), max(wide, *rights), max(bottoms)
+        bottom = max(bottom, len(lines) * pitch)
+        if right - left > self.widest + 0.01 or bottom - top > self.highest + 0.01:
             return None
-        across = min(max(self.margin + (width - 2 * self.margin - (right - left)) * column, 0), width - (right - left))
-        under = min(max(self.margin + (self.highest - (bottom - top)) * row, 0), height - (bottom - top))
+        width, height = self.picture
+        across = _within(width, self.free.left, self.free.right, right - left, self.column)
+        under = _within(height, self.free.top, self.free.bottom, bottom - top, self.row)
         x, y = int(across) & ~1, int(under) & ~1
+        by_x, by_y = across - left, under - top
         runs = [
-            Placed(run, across - left + start + place, under - top + baseline)
+            Placed(run, by_x + start + place, by_y + baseline)
             for line, (start, baseline) in zip(lines, places, strict=True)
             for run, place in line.runs
         ]
@@ -315,62 +346,65 @@ class _Setting:
             picture_width=width,
             picture_height=height,
             runs=tuple(runs),
+            boxes=tuple(_moved(box, by_x, by_y) for box in boxes),
+            bars=tuple(_moved(bar, by_x, by_y) for bar in bars),
+            marks=tuple(replace(mark, x=mark.x + by_x, y=mark.y + by_y) for mark, _ in marks),
         )
 
-
-def _painted(layout: Layout) -> Image.Image:
-    """Return the layout's rectangle on clear ground."""
-    style, size = layout.style, (layout.width, layout.height)
-    image = Image.new("RGBA", size, (0, 0, 0, 0))
-    if style.box_color:
-        radius = min(layout.font_px * 0.2, layout.font_px * style.box_padding_pct / 100)
-        edges = (0, 0, layout.width - 1, layout.height - 1)
-        ImageDraw.Draw(image).rounded_rectangle(edges, radius, fill=_rgba(style.box_color, style.box_opacity))
-    # All outlines first: else one letter's outline would lie on its neighbour in another font.
-    outline = layout.font_px * style.outline_pct / 100
-    for color, stroke in ((style.outline_color, outline), (style.color, 0.0))[not outline :]:
-        letters = Image.new("RGBA", size, _rgba(color))
-        letters.putalpha(_letters(layout, stroke))
-        image.alpha_composite(letters)
-    return image
-
-
-def _letters(layout: Layout, stroke: float) -> Image.Image:
-    """Return where the letters are, 0–255, drawn with an outline of `stroke` pixels."""
-    most = math.isqrt(MOST_PIXELS // (layout.width * layout.height))
-    scale = max(1, min(math.ceil(SMALL_PX / layout.font_px), most))
-    pen = _Pen(layout.font_px, layout.style.weight, scale)
-    mask = Image.new("L", (layout.width * scale, layout.height * scale))
-    brush = ImageDraw.Draw(mask)
-    for placed in layout.runs:
-        place = (placed.x - layout.x) * scale, (placed.y - layout.y) * scale
-        _write(brush, place, placed.run, pen.font(placed.run.face), stroke * scale)
-    return mask.reduce(scale) if scale > 1 else mask
-
-
-def _write(
-    brush: ImageDraw.ImageDraw, place: tuple[float, float], run: Run, font: ImageFont.FreeTypeFont, stroke: float
-) -> None:
-    def write(x: float, y: float, width: float) -> None:
-        brush.text((x, y), run.text, fill=255, font=font, anchor="ls", direction=_direction(run), stroke_width=width)
-
-    x, y = place
-    write(x, y, stroke)
-    if stroke and KEYCAP in run.text:
-        # FreeType's stroker leaves them hollow: copies all around don't.
-        for radius, copies in ((stroke, 24), (stroke / 2, 12)):
-            for n in range(copies):
-                angle = 2 * math.pi * n / copies
-                write(x + radius * math.cos(angle), y + radius * math.sin(angle), 0)
+    def decoration(
+        self, size: int, lines: Sequence[_Line], places: Sequence[tuple[float, float]], wide: float
+    ) -> tuple[list[Rect], list[Rect], list[tuple[Placed, Rect]]]:
+        """Return boxes, bars, and quotation marks with their ink, from the text's upper left."""
+        across, under = self.padding(size)
+        side, above, below = self.accent(size)
+        right = self.aligned == 1
+        pitch = size * (self.up + self.down)
+        high = len(lines) * pitch
+        boxes: list[Rect] = []
+        if self.style.box_color and self.style.box_shape == "lines":
+            for n, (line, (x, _)) in enumerate(zip(lines, places, strict=True)):
+                if line.width:
+                    boxes.append(Rect(x - across, n * pitch - under, x + line.width + across, (n + 1) * pitch + under))
+        elif self.style.box_color:
+            boxes = [
+                Rect(-across - side * (not right), -under - above, wide + across + side * right, high + under + below)
+            ]
+        bars: list[Rect] = []
+        marks: list[tuple[Placed, Rect]] = []
+        if self.style.accent == "bar":
+            box = boxes[0] if len(boxes) == 1 else Rect(-side, size * 0.18, wide + side, high - size * 0.1)
+            bar = size * BAR
+            bars = [Rect(box.right - bar, box.top, box.right, box.bottom) if right
+                    else Rect(box.left, box.top, box.left + bar, box.bottom)]  # fmt: skip
+        elif self.style.accent == "underline":
+            length = min(size * RULE_LENGTH, wide)
+            x = (wide - length) * self.aligned
+            bars = [Rect(x, high + size * RULE_GAP, x + length, high + size * (RULE_GAP + RULE))]
+        elif self.style.accent == "quote":
+            mark = self.quotation(size)
+            x = (wide - (mark.right - mark.left)) * self.aligned - mark.left
+            y = -size * MARK_GAP - mark.bottom
+            ink = Rect(x + mark.left, y + mark.top, x + mark.right, y + mark.bottom)
+            marks = [(Placed(run, x + place, y), ink) for run, place in mark.runs]
+        return boxes, bars, marks
 
 
-def _direction(run: Run) -> Literal["rtl", "ltr"]:
-    return "rtl" if run.right_to_left else "ltr"
+@lru_cache(maxsize=512)
+def measured(text: str, language: Language, weight: int, fonts: tuple[Path, ...] = ()) -> Paragraph:
+    """Return a paragraph in the fonts of a style; the same text stands on many clips, and is measured once."""
+    return Paragraph(text, language, weight, tuple(Face(path, 0) for path in fonts))
+
+
+def _within(side: float, before: float, behind: float, length: float, share: float) -> float:
+    """Return where something begins: in the middle of the picture as far as what is free allows it, or at an edge."""
+    free = max(0.0, side - before - behind - length)
+    wanted = before + free * share if share != 0.5 else min(max((side - length) / 2, before), before + free)
+    return min(max(wanted, 0.0), max(side - length, 0.0))
+
+
+def _moved(rect: Rect, x: float, y: float) -> Rect:
+    return Rect(rect.left + x, rect.top + y, rect.right + x, rect.bottom + y)
 
 
 def _even(length: float) -> int:
     return 2 * math.ceil(length / 2)
-
-
-def _rgba(color: str, opacity: float = 1.0) -> tuple[int, int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16), round(255 * opacity)

@@ -11,6 +11,9 @@ from typing import Any
 
 from reelmill import __version__
 from reelmill.jobs.ports import TextMaker
+from reelmill.media.own_fonts import FontShelf
+
+NO_FONTS = FontShelf()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class Toolbox:
     step_deadline_s: float = 6 * 3600.0
     memory_bytes: int = 0  #: that a media process may hold; 0 = no limit
     texts: TextMaker  #: varies texts
+    fonts: FontShelf = NO_FONTS  #: fonts of one's own
 
 
 def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:

@@ -11,6 +11,7 @@ from reelmill.errors import IdempotencyInProgress, IdempotencyMismatch, KeyRevok
 from reelmill.jobs.model import OPERATOR, ApiKey, AuditEntry, Caller, Json, Page, Switch, TenantLimits
 from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores import rows
+from reelmill.stores.brands import SqlBrands
 from reelmill.stores.engine import reading, writing
 from reelmill.stores.notes import note
 from reelmill.stores.reads import page_of
@@ -25,7 +26,7 @@ ACTIVE = sa.or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > now())
 SHOWN = (api_keys, ACTIVE.label("active"))
 
 
-class SqlAccess(SqlShares):
+class SqlAccess(SqlShares, SqlBrands):
     """AccessStore on SQLAlchemy Core."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None] | None = None) -> None:

@@ -21,6 +21,7 @@ from reelmill.jobs.model import (
     Artifact,
     Attempt,
     AuditEntry,
+    Brand,
     Job,
     JobEvent,
     Share,
@@ -87,6 +88,10 @@ def to_key(row: Row) -> ApiKey:
 
 def to_share(row: Row) -> Share:
     return _only(Share, row, embed=tuple(row["embed"]))
+
+
+def to_brand(row: Row) -> Brand:
+    return _only(Brand, row)
 
 
 def to_audit(row: Row) -> AuditEntry:

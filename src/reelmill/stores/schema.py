@@ -390,6 +390,19 @@ shares = sa.Table(
     sa.Column("revoked_at", Stamp),
 )
 
+brands = sa.Table(
+    "brands",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("tenant", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.Column("created_at", Stamp, nullable=False),
+    sa.Column("updated_at", Stamp, nullable=False),
+    sa.UniqueConstraint("tenant", "kind", "name"),
+)
+
 requests = sa.Table(
     "requests",
     metadata,

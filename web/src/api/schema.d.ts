@@ -678,6 +678,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Presets
+         * @description List the looks that a text can name as its `preset`: the built-in ones, then one's own by name.
+         */
+        get: operations["list_presets"];
+        put?: never;
+        /**
+         * Add Preset
+         * @description Keep a look under a name. Its `style` may begin with a built-in one, as `{"preset": "boxed", …}`.
+         */
+        post: operations["add_preset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/presets/{preset_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Preset
+         * @description Replace a preset's look; jobs that there are keep the one they were made with.
+         */
+        put: operations["change_preset"];
+        post?: never;
+        /**
+         * Remove Preset
+         * @description Remove a preset; jobs that there are keep the look they were made with.
+         */
+        delete: operations["remove_preset"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/system": {
         parameters: {
             query?: never;
@@ -694,6 +742,28 @@ export interface paths {
         get: operations["get_system"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/texts/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview Text
+         * @description See a text on a clip: one frame as a PNG, exactly as the finished clip has it.
+         *
+         *     Made to be asked as somebody types: what was decoded is kept, and a request that is given up is stopped.
+         */
+        post: operations["preview_text"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2858,6 +2928,63 @@ export interface components {
             /** Video Id */
             video_id: string;
         };
+        /** PresetChange */
+        PresetChange: {
+            /**
+             * Style
+             * @description How texts look from now on.
+             */
+            style: {
+                [key: string]: unknown;
+            };
+        };
+        /** PresetList */
+        PresetList: {
+            /** Items */
+            items: components["schemas"]["PresetReply"][];
+        };
+        /** PresetReply */
+        PresetReply: {
+            /**
+             * Id
+             * @description null: it is built in.
+             */
+            id: string | null;
+            /** Name */
+            name: string;
+            /** Style */
+            style: {
+                [key: string]: unknown;
+            };
+            /** Updated At */
+            updated_at?: string | null;
+        };
+        /**
+         * PresetRequest
+         * @description A look of texts, to be named in jobs.
+         * @example {
+         *       "name": "acme",
+         *       "style": {
+         *         "box_color": "#123456",
+         *         "preset": "boxed",
+         *         "weight": 700
+         *       }
+         *     }
+         */
+        PresetRequest: {
+            /**
+             * Name
+             * @description What jobs call it by.
+             */
+            name: string;
+            /**
+             * Style
+             * @description How texts look: a text's parameters in the pipeline `clips`, without times.
+             */
+            style: {
+                [key: string]: unknown;
+            };
+        };
         /**
          * PriorityRequest
          * @example {
@@ -2901,6 +3028,12 @@ export interface components {
              * @default null
              */
             errors: components["schemas"]["FieldError"][] | null;
+            /**
+             * Longest
+             * @description With text_does_not_fit: the beginning of the text that would fit.
+             * @default null
+             */
+            longest: string | null;
             /**
              * Missing Parts
              * @description With upload_missing of an upload in parts: up to 100.
@@ -3628,6 +3761,73 @@ export interface components {
             frame_rate: string | null;
             /** Video Codec */
             video_codec: string | null;
+        };
+        /**
+         * TextPreviewRequest
+         * @description One frame of a clip with its text, before any job: as the finished clip has it.
+         * @example {
+         *       "end_s": 20,
+         *       "start_s": 12.5,
+         *       "style": {
+         *         "preset": "lower_third"
+         *       },
+         *       "text": "Summer by the lake",
+         *       "video": {
+         *         "aspect": "9:16"
+         *       },
+         *       "video_id": "8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10"
+         *     }
+         */
+        TextPreviewRequest: {
+            /**
+             * At S
+             * @description Which moment, in seconds from the clip's beginning; null: when the text has come.
+             */
+            at_s?: number | null;
+            /**
+             * End S
+             * @description The clip's end; null: the video's.
+             */
+            end_s?: number | null;
+            /**
+             * Index
+             * @description What `{index}` becomes.
+             * @default 1
+             */
+            index: number;
+            /**
+             * Start S
+             * @description The clip's beginning, in seconds of the video.
+             * @default 0
+             */
+            start_s: number;
+            /**
+             * Style
+             * @description How it looks: a text's parameters in the pipeline `clips`, `preset` for one.
+             */
+            style?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Text
+             * @description The text; placeholders like `{index}` are filled in.
+             */
+            text: string;
+            /**
+             * Total
+             * @description What `{total}` becomes.
+             * @default 1
+             */
+            total: number;
+            /**
+             * Video
+             * @description `VideoParams` of the pipeline `clips`.
+             */
+            video?: {
+                [key: string]: unknown;
+            };
+            /** Video Id */
+            video_id: string;
         };
         /**
          * Upload
@@ -7592,6 +7792,315 @@ export interface operations {
             };
         };
     };
+    list_presets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetList"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_preset: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1–255 visible ASCII characters. For 24 hours the same key and body get the same reply. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresetRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetReply"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `name_taken`: There is one with this name already.
+             *     - `idempotency_in_progress`: A request with this Idempotency-Key is still being worked on.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_too_large`: The request's body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `params_invalid`: The pipeline's parameters are not valid.
+             *     - `idempotency_mismatch`: This Idempotency-Key was used with another request body.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_preset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                preset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresetChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetReply"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `params_invalid`: The pipeline's parameters are not valid.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_preset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                preset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresetReply"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_system: {
         parameters: {
             query?: {
@@ -7648,6 +8157,147 @@ export interface operations {
             };
             /** @description - `rate_limited`: Too many requests came in too short a time. */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_text: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1–255 visible ASCII characters. For 24 hours the same key and body get the same reply. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TextPreviewRequest"];
+            };
+        };
+        responses: {
+            /** @description The frame. */
+            200: {
+                headers: {
+                    /** @description JSON: size, lines, box, contrast, what was added for it, reading speed, fonts. */
+                    "Text-Report"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `not_found`: There is nothing by this id.
+             *     - `object_missing`: The object isn't in storage.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `upload_needed`: The video hasn't been uploaded.
+             *     - `stopped`: The step was stopped.
+             *     - `idempotency_in_progress`: A request with this Idempotency-Key is still being worked on.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_too_large`: The request's body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `params_invalid`: The pipeline's parameters are not valid.
+             *     - `text_does_not_fit`: The text doesn't fit into the picture.
+             *     - `idempotency_mismatch`: This Idempotency-Key was used with another request body.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `encode_failed`: ffmpeg ended with an error.
+             *     - `output_rejected`: An output didn't pass its check.
+             *     - `deadline_exceeded`: A step took longer than its deadline.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `storage_unavailable`: The object store doesn't answer. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

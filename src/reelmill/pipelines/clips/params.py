@@ -9,9 +9,11 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from reelmill.jobs.texts import MAX_CHARS, READING_CPS
 from reelmill.media.codecs import Codec
-from reelmill.media.graphs import Fit
+from reelmill.media.contrast import Legibility
+from reelmill.media.graphs import Aspect, Fit, Motion
 from reelmill.media.segments import Tail
-from reelmill.media.text import Position
+from reelmill.media.styles import PRESETS as TEXT_PRESETS
+from reelmill.media.styles import Accent, Align, BoxShape, Position, SafeName
 from reelmill.pipelines.declared import Declared, PresetName
 from reelmill.pipelines.measuring import SILENCE_DB, SILENCE_S
 
@@ -20,6 +22,7 @@ MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=5000)]
+LookName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 Moment = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -156,25 +159,79 @@ PLACEHOLDERS = "`{index}`, `{total}`, `{start}` and `{name}` are filled in for e
 class TextLook(Declared):
     """How a text looks, and when it is seen."""
 
+    preset: LookName | None = Field(
+        None,
+        description="A look to begin with; what else is given changes it. Built in are "
+        + ", ".join(f"`{name}`" for name in TEXT_PRESETS)
+        + "; a tenant has its own besides.",
+    )
     position: Position = Field("bottom", description="Where the text stands in the picture.")
+    align: Align = Field("auto", description="How its lines stand to each other; `auto`: as the position is.")
+    safe_area: SafeName = Field(
+        "auto",
+        description="What is kept free of text besides the margin: what an app covers with its own signs. `auto`: what "
+        "is free in all three apps for upright pictures, else `title`, 5 % at each edge.",
+    )
     from_s: Moment = Field(0.0, description="When it comes up, in seconds from the clip's beginning.")
     until_s: Moment | None = Field(None, description="When it goes, in seconds from the clip's beginning; null: never.")
+    motion: Motion = Field("none", description="How it comes, and goes if it does before the clip ends.")
+    motion_s: float = Field(0.4, ge=0.1, le=2, description="How long coming takes, and going, in seconds.")
+    font: LookName | None = Field(
+        None,
+        description="A font of one's own by its name; null: Noto Sans. Others help out where it lacks a character.",
+    )
+    weight: int = Field(600, ge=100, le=900, description="Weight of the letters; the nearest that the font has.")
     size_pct: float = Field(6.0, ge=1, le=50, description="Font size in percent of the picture's shorter side.")
     min_size_pct: float = Field(2.5, ge=1, le=50, description="The text is shrunk to fit, but not below this size.")
     color: Color = Field("#FFFFFF", description="Colour of the letters.")
     outline_color: Color | None = Field("#000000", description="Colour of the outline; null for none.")
     outline_pct: float = Field(8.0, ge=0, le=25, description="Width of the outline in percent of the font size.")
+    shadow_pct: float = Field(
+        0.0, ge=0, le=50, description="Softness of the shadow in percent of the font size; 0: none."
+    )
+    shadow_opacity: float = Field(0.7, ge=0, le=1, description="Opacity of the shadow.")
     box_color: Color | None = Field(None, description="Colour of the box behind the text; null for none.")
     box_opacity: float = Field(0.6, ge=0, le=1, description="Opacity of the box.")
     box_padding_pct: float = Field(30.0, ge=0, le=200, description="Padding of the box in percent of the font size.")
+    box_radius_pct: float = Field(20.0, ge=0, le=200, description="Radius of its corners in percent of the font size.")
+    box_shape: BoxShape = Field("block", description="`block`: one box; `lines`: one for each line.")
+    accent: Accent = Field(
+        "none",
+        description="A `bar` at the side, a short rule below (`underline`), or a quotation mark above (`quote`).",
+    )
+    accent_color: Color = Field("#FF5A36", description="Colour of the accent.")
     margin_pct: float = Field(5.0, ge=0, le=40, description="Distance from the edges in percent of the shorter side.")
     max_width_pct: float = Field(90.0, ge=10, le=100, description="Widest line in percent of the picture's width.")
+    legibility: Legibility = Field(
+        "auto",
+        description="What is done where the letters' contrast to the film is below 4.5:1: a `plate` behind them or an "
+        "`outline` around them; `auto`: as it suits the look; `off`: it is only told.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """Begin with the preset's values; what is given wins."""
+        name = given.get("preset") if isinstance(given, dict) else None
+        if isinstance(name, str) and name in TEXT_PRESETS:
+            return {**preset_values(name), **given}
+        return given
 
     @model_validator(mode="after")
     def _ordered(self) -> TextLook:
         if self.until_s is not None and self.until_s <= self.from_s:
             raise ValueError(f"until_s, {self.until_s:g}, must be more than from_s, {self.from_s:g}")
         return self
+
+
+#: what a preset tells: a look, not a time
+PRESET_FIELDS = frozenset(TextLook.model_fields) - {"preset", "from_s", "until_s"}
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """Return a built-in preset's values."""
+    style = TEXT_PRESETS[name]
+    return {field: getattr(style, field) for field in PRESET_FIELDS if hasattr(style, field)}
 
 
 class OneForAll(TextLook):
@@ -273,6 +330,13 @@ class VideoParams(Declared):
         description="`contain`: within width and height, never enlarged. `cover`: exactly this size, the rest is cut "
         "off. `pad`: exactly this size, with black bars.",
     )
+    aspect: Aspect = Field(
+        "source",
+        description="Cuts the picture to this shape, as large as it goes: `9:16` for phones. `width` or `height` may "
+        "make it smaller.",
+    )
+    focus_x: float = Field(0.5, ge=0, le=1, description="What of the width an aspect keeps: 0 its left, 1 its right.")
+    focus_y: float = Field(0.5, ge=0, le=1, description="What of the height an aspect keeps: 0 its top, 1 its bottom.")
     hdr: Literal["sdr", "keep"] = Field(
         "sdr", description="HDR sources are mapped to SDR, or kept: in h265, av1 or vp9 with 10 bits."
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from reelmill.errors import MediaProblem, ParamsInvalid
 from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
@@ -18,13 +20,11 @@ from reelmill.media import (
     ClipPlan,
     ClipSettings,
     Limits,
-    Picture,
+    Moving,
     Segment,
-    Shape,
     Source,
     at_frames,
     contact_sheet,
-    draw,
     fixed,
     frame_at,
     hardware_encoder,
@@ -32,6 +32,8 @@ from reelmill.media import (
     manual,
     output_size,
     render_clip,
+    sample_frames,
+    sample_ticks,
     seeded,
     thumbnail,
 )
@@ -52,6 +54,9 @@ from reelmill.pipelines.clips.params import (
     TextLook,
     VideoParams,
 )
+from reelmill.pipelines.clips.presets import with_preset
+from reelmill.pipelines.clips.preview import shape_of
+from reelmill.pipelines.clips.setting import SetText, moving, seconds_of, set_text
 from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
 from reelmill.pipelines.measuring import Measured, Measuring, Wanted, best_of, measured
 
@@ -70,7 +75,7 @@ class Clips:
     """
 
     name = "clips"
-    version = "1"
+    version = "2"
     title = "Clips with text"
     stages = (Stage("text", 2), Stage("render", 94), Stage("publish", 4))
     Params = ClipsParams
@@ -80,6 +85,11 @@ class Clips:
         self.tools = tools
         self.measuring = Measuring(tools)
         self._tool = f"clips/{self.version} ffmpeg/{version(tools.ffmpeg)}"
+
+    def branded(self, params: Json, find: Callable[[str, str], Json | None]) -> Json:
+        """Put in the tenant's own preset that the text names. Raises ParamsInvalid."""
+        text = params.get("text")
+        return {**params, "text": with_preset(text, find)} if isinstance(text, Mapping) else params
 
     # ── planning: pure ────────────────────────────────────────────────────────────────────────
 
@@ -147,9 +157,9 @@ class Clips:
         texts = [text for _, text in self._clips(probed, source, params, found)]
         if params.text is not None:
             # Here, so that a text that doesn't fit is refused before anything is encoded.
-            size = output_size(probed, shape(params.video))
+            size = output_size(probed, shape_of(params.video))
             for text in dict.fromkeys(text for text in texts if text is not None):
-                layout(text, style(params.text), *size)
+                layout(text, style(params.text, size, self._fonts(params.text)), *size)
         return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
     def _vary_spec(
@@ -158,9 +168,9 @@ class Clips:
         check_settings(probed, settings(params.video, self.tools.threads))
         segments = cut(probed, params, found)
         slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
-        size = output_size(probed, shape(params.video))
+        size = output_size(probed, shape_of(params.video))
         if slots:  # what is varied must fit by itself
-            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text), *size)
+            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text, size, self._fonts(text)), *size)
         wanted = {
             "clips": len(segments),
             "slots": slots,
@@ -176,7 +186,7 @@ class Clips:
         self, probed: Source, source: Json, params: ClipsParams, segment: Segment, text: Json | None, tenant: str
     ) -> StepSpec:
         shown = shown_frames(params.text, segment, probed) if params.text and text else None
-        wanted = {
+        wanted: dict[str, Any] = {
             "segment": told(segment),
             "text": text,
             "text_frames": shown,
@@ -184,6 +194,8 @@ class Clips:
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
+        if params.text and text and (fonts := self.tools.fonts.of(params.text.font)):
+            wanted["fonts"] = [font.sha256 for font in fonts]  # they decide the bytes, too
         first = segment.index == 0
         return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant, first=first)
 
@@ -261,7 +273,7 @@ class Clips:
 
         def misfit(text: str) -> str | None:
             try:
-                layout(text, style(look), *wanted["size"])
+                layout(text, style(look, wanted["size"], self._fonts(look)), *wanted["size"])
             except ParamsInvalid as problem:
                 return problem.detail
             return None
@@ -300,15 +312,18 @@ class Clips:
         name = f"clip-{step.index + 1:04d}"
         path = work.scratch / f"{name}.mp4"
         frames = wanted["segment"]["frames"]
+        location = str(work.locate(work.claim.video.key))
+        text, warnings = self._set(source, location, wanted, work)
         made = render_clip(
-            str(work.locate(work.claim.video.key)),
+            location,
             source,
             ClipPlan(
                 start_frame=wanted["segment"]["start_frame"],
                 end_frame=wanted["segment"]["end_frame"],
-                picture=_picture(wanted, output_size(source, shape(video)), work.scratch / "text.png"),
+                picture=text.picture if text else None,
                 settings=settings(video, wanted["threads"], self._encoder(source, video)),
                 picture_frames=tuple(wanted["text_frames"]) if wanted["text_frames"] else None,
+                moving=_moving(wanted),
             ),
             path,
             ffmpeg=self.tools.ffmpeg,
@@ -321,7 +336,8 @@ class Clips:
         for run in made.runs:
             work.command(run.argv)
         checked = made.checked
-        still, warnings = self._still(path, checked.duration_s, work)
+        still, missed = self._still(path, checked.duration_s, work)
+        warnings += missed
         if made.is_fallback:
             warnings += (f"{path.name} was encoded as a whole: {made.reason}",)
         clip = {
@@ -337,6 +353,7 @@ class Clips:
             "audio_codec": checked.audio_codec,
             "text": wanted["text"]["text"] if wanted["text"] else None,
             "text_source": wanted["text"]["source"] if wanted["text"] else None,
+            "text_report": text.report if text else None,
             "copied_frames": made.copied_frames,
             "encoded_because": made.reason,
             "cpu_s": round(made.cpu_s, 3),
@@ -354,6 +371,30 @@ class Clips:
             message=f"Clip {step.index + 1} is ready",
             warnings=warnings,
         )
+
+    def _set(self, source: Source, location: str, wanted: Json, work: Work) -> tuple[SetText | None, tuple[str, ...]]:
+        """Draw the clip's text, None if it has none. A contrast that can't be measured is a warning."""
+        if wanted["text"] is None:
+            return None, ()
+        look, shown = TextLook(**wanted["style"]), tuple(wanted["text_frames"])
+        shape = shape_of(VideoParams.model_validate(wanted["video"]))
+        warnings: list[str] = []
+
+        def frames() -> list[Image.Image]:
+            try:
+                return sample_frames(
+                    location, source, shape, sample_ticks(source, *shown), ffmpeg=self.tools.ffmpeg,
+                    scratch=work.scratch, limits=self._limits(), stop=work.stop,
+                )  # fmt: skip
+            except MediaProblem as problem:
+                warnings.append(f"The text's contrast wasn't measured: {problem.detail}")
+                return []
+
+        size, seconds = output_size(source, shape), seconds_of(source, shown)
+        made = set_text(
+            wanted["text"]["text"], look, size, seconds, frames, work.scratch / "text.png", self._fonts(look)
+        )  # fmt: skip
+        return made, tuple(warnings)
 
     def _still(self, path: Path, duration_s: float, work: Work) -> tuple[list[Path], tuple[str, ...]]:
         """Make the clip's thumbnail. One that can't be made is a warning: the clip is what counts."""
@@ -384,6 +425,9 @@ class Clips:
         contact_sheet(tiles, path, columns=_columns(len(tiles)))
         made = work.publish(path, kind="contact_sheet", name=path.name, content_type="image/png")
         return StepResult(output={"key": made.key}, artifacts=(made,), message="Contact sheet drawn")
+
+    def _fonts(self, look: TextLook) -> list[Path]:
+        return [font.path for font in self.tools.fonts.of(look.font)]
 
     def _encoder(self, source: Source, video: VideoParams) -> str | None:
         """Return the hardware encoder to use, None to encode in software."""
@@ -468,22 +512,11 @@ def settings(video: VideoParams, threads: int, encoder: str | None = None) -> Cl
         preset=video.preset,
         crf=video.crf,
         threads=threads,
-        shape=shape(video),
+        shape=shape_of(video),
         encoder=encoder,
         audio_kbps=video.audio_kbps,
         audio_track=video.audio_track,
         audio_channels=video.audio_channels,
-    )
-
-
-def shape(video: VideoParams) -> Shape:
-    """Return size and colours of the picture."""
-    return Shape(
-        width=video.width or 0,
-        height=video.height or 0,
-        fit=video.fit,
-        keep_hdr=video.hdr == "keep",
-        deinterlace=video.deinterlace == "auto",
     )
 
 
@@ -499,10 +532,10 @@ def told(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _picture(wanted: Json, size: tuple[int, int], path: Path) -> Picture | None:
-    if wanted["text"] is None:
-        return None
-    return draw(layout(wanted["text"]["text"], style(TextLook(**wanted["style"])), *size), path)
+def _moving(wanted: Json) -> Moving:
+    if wanted["style"] is None:
+        return Moving()
+    return moving(TextLook(**wanted["style"]), tuple(wanted["text_frames"]), wanted["segment"]["end_frame"])
 
 
 def _sources(texts: Sequence[VariedText]) -> dict[str, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from reelmill.errors import ParamsInvalid
 from reelmill.jobs.texts import PLACEHOLDER, fill, first_alternatives, readable
-from reelmill.media import Segment, Source, TextStyle, frame_at
+from reelmill.media import Segment, Source, TextStyle, frame_at, safe_area
 from reelmill.media.text import MAX_CHARS
 from reelmill.pipelines.clips.params import BaseVary, OneForAll, TextLook, UniqueForAll
 
@@ -106,20 +106,30 @@ def shown_frames(look: TextLook, segment: Segment, source: Source) -> tuple[int,
     return first, max(end, first + 1)
 
 
-def style(look: TextLook) -> TextStyle:
-    """Return what the media library needs to know of how a text looks."""
+def style(look: TextLook, size: tuple[int, int], fonts: Sequence[Path] = ()) -> TextStyle:
+    """Return what the media library needs to know of how a text looks on a picture of a size in pixels."""
     return TextStyle(
         position=look.position,
+        align=look.align,
         size_pct=look.size_pct,
         min_size_pct=min(look.min_size_pct, look.size_pct),
+        weight=look.weight,
         color=look.color,
         outline_color=look.outline_color or "#000000",
         outline_pct=look.outline_pct if look.outline_color else 0.0,
+        shadow_pct=look.shadow_pct,
+        shadow_opacity=look.shadow_opacity,
         box_color=look.box_color,
         box_opacity=look.box_opacity,
         box_padding_pct=look.box_padding_pct,
+        box_radius_pct=look.box_radius_pct,
+        box_shape=look.box_shape,
+        accent=look.accent,
+        accent_color=look.accent_color,
         margin_pct=look.margin_pct,
         max_width_pct=look.max_width_pct,
+        safe=safe_area(look.safe_area, *size),
+        fonts=tuple(fonts),
     )
 
 

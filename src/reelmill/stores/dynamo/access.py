@@ -25,6 +25,7 @@ from reelmill.jobs.ports import FreshSecret, Reservation, StoredReply
 from reelmill.stores import rows
 from reelmill.stores.access import ABANDONED_AFTER_S
 from reelmill.stores.dynamo import items
+from reelmill.stores.dynamo.brands import DynamoBrands
 from reelmill.stores.dynamo.core import writing
 from reelmill.stores.dynamo.items import Item
 from reelmill.stores.dynamo.notes import new_note
@@ -33,7 +34,7 @@ from reelmill.stores.dynamo.shares import DynamoShares
 from reelmill.stores.dynamo.work import NotUniqueError
 
 
-class DynamoAccess(DynamoShares):
+class DynamoAccess(DynamoShares, DynamoBrands):
     """AccessStore on DynamoDB."""
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ Labels alone are a map, because listings filter by them.
     key#{key}      key                              which video a key belongs to
     made#{digest}  {tenant}                         a step of this digest that was done and may be reused
     tenants        {tenant}                         who has steps, in which queues, and what it has used lately
+    brands#{tenant}  {kind}#{name}                  what a tenant keeps by name
     workers        {worker_id}                      a process that claims steps
     leases         {name}                           a named lease
 """
@@ -30,7 +31,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reelmill.jobs.lifecycle import CLAIMABLE, ENDED, PROCESSING_OF, Processing, Status, StepStatus, UploadStatus
-from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Job, JobEvent, Share, Step, Video, Worker
+from reelmill.jobs.model import ApiKey, Artifact, Attempt, AuditEntry, Brand, Job, JobEvent, Share, Step, Video, Worker
 from reelmill.jobs.ports import NewJob, NewVideo, Opening
 from reelmill.stores import rows
 
@@ -41,7 +42,7 @@ DOCUMENTS = {
 STAMPS = {
     "created_at", "uploaded_at", "upload_expires_at", "queued_at", "started_at", "completed_at", "finished_at",
     "not_before", "rung_at", "swept_at", "stamped_at", "driver_at", "ended_at", "revoked_at", "until",
-    "stored_at", "seen_at", "draining_at", "expires_at", "followed_at",
+    "stored_at", "updated_at", "seen_at", "draining_at", "expires_at", "followed_at",
 }  # fmt: skip
 FLOATS = {"progress_pct", "progress", "lease_s", "seconds", "usage"}
 RENAMED = {"video_id": "of_video", "job_id": "of_job"}  #: in the table, whose hash key may have these names
@@ -55,7 +56,7 @@ OWN = {
     "content_type", "note", "successor", "by", "path", "usage", "waits", "later", "sorting", "moving", "redo", "redos",
     "release",
 }  # fmt: skip
-NOUNS = (Video, Job, Step, Artifact, ApiKey, AuditEntry, Worker, Share)
+NOUNS = (Video, Job, Step, Artifact, ApiKey, AuditEntry, Worker, Share, Brand)
 NAMES = (
     OWN | {RENAMED.get(f.name, f.name) for noun in NOUNS for f in fields(noun)} | set(INDEXED)
 )  #: of all attributes that an item may have beside its key
