@@ -23,6 +23,7 @@ S3_ACTIONS = {
     "head_object": "s3:GetObject",
     "get_object": "s3:GetObject",
     "put_object": "s3:PutObject",
+    "copy_object": "s3:PutObject",  # and GetObject, which is here anyway
     "delete_object": "s3:DeleteObject",
     "create_multipart_upload": "s3:PutObject",
     "upload_part": "s3:PutObject",

@@ -102,10 +102,10 @@ def create_job(
     video_id = known_form("video")(wanted.video_id)
     then = [one.model_dump() for one in wanted.then]
     if dry_run:
-        checked_chain(app.planner, then)
+        checked_chain(app.planner, then, who.tenant)
         chosen = app.planner.pipeline(wanted.pipeline)
         # Checked once: what is left open, as a seed, is settled then, and the plan tells what was settled.
-        params = app.planner.checked(chosen, wanted.params).model_dump(mode="json")
+        params = app.planner.checked(chosen, wanted.params, who.tenant).model_dump(mode="json")
         plan = app.service.preview(who, video_id, wanted.pipeline, params)
         response.status_code = 200
         return PlanReply(
