@@ -17,7 +17,7 @@ from pasting import blocks, pasted
 from running import free_port
 
 ROOT = Path(__file__).parents[2]
-CHECKOUT = ("src", "pyproject.toml", "README.md", "LICENSE")  #: what an installation is made of
+CHECKOUT = ("src", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE")  #: what an installation is made of
 
 
 @pytest.fixture(scope="module")
