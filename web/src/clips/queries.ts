@@ -48,7 +48,7 @@ export const planQuery = (videoId: string, params: Params | null) =>
     retry: false,
     queryFn: async ({ signal }) => {
       const reply = await body(
-        api.POST("/api/v1/jobs", { signal, params: { query: { dry_run: true } }, body: { video_id: videoId, pipeline: "clips", params: params ?? {}, priority: 0 } }),
+        api.POST("/api/v1/jobs", { signal, params: { query: { dry_run: true } }, body: { video_id: videoId, pipeline: "clips", params: params ?? {}, priority: 0, reuse: true } }),
       );
       return (reply as unknown as Schemas["PlanReply"]).plan as unknown as ClipPlan;
     },

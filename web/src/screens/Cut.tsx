@@ -108,7 +108,7 @@ function Editor({ video, duration }: { video: Video; duration: number }) {
   const stale = plan.isPlaceholderData || asked !== cutting;
 
   const run = useMutation({
-    mutationFn: () => body(api.POST("/api/v1/jobs", { body: { video_id: video.id, pipeline: "clips", params: params ?? {}, priority: 0 } })),
+    mutationFn: () => body(api.POST("/api/v1/jobs", { body: { video_id: video.id, pipeline: "clips", params: params ?? {}, priority: 0, reuse: true } })),
     onSuccess: (job) => {
       soon(["jobs"], ["videos"], ["video", video.id]);
       const { job_id } = job as { job_id: string };

@@ -80,7 +80,7 @@ function Shown({ video }: { video: Video }) {
     });
   };
   const run = useMutation({
-    mutationFn: (pipeline: string) => body(api.POST("/api/v1/jobs", { body: { video_id: id, pipeline, params: {}, priority: 0 } })),
+    mutationFn: (pipeline: string) => body(api.POST("/api/v1/jobs", { body: { video_id: id, pipeline, params: {}, priority: 0, reuse: true } })),
     onSuccess: (job) => {
       soon(["jobs"], ["videos"], ["video", id]);
       void navigate({ to: "/jobs/$id", params: { id: (job as { job_id: string }).job_id } });
