@@ -12,7 +12,7 @@ import classes from "./Analysis.module.css";
 interface Span {
   start_s: number;
   end_s: number;
-  score?: number;
+  score?: number | null;
 }
 
 export interface Report {
@@ -20,7 +20,7 @@ export interface Report {
   shots?: Span[];
   black?: Span[];
   frozen?: Span[];
-  silence?: Span[];
+  silence?: Span[] | null;
   loudness?: { integrated_lufs?: number | null; range_lu?: number | null; true_peak_dbtp?: number | null; curve?: [number, number][] } | null;
   motion?: { curve?: [number, number][] } | null;
   highlights?: Span[];
@@ -81,7 +81,7 @@ export function AnalysisLanes({ videoId, report, position, onSeek }: { videoId: 
                 data-odd={n % 2 === 1 || undefined}
                 aria-pressed={chosen?.lane === lane.name && chosen.n === n}
                 aria-label={`${lane.one} ${n + 1}, ${spoken(one.start_s)} to ${spoken(one.end_s)}`}
-                title={`${timecode(one.start_s, 1)} – ${timecode(one.end_s, 1)}${one.score === undefined ? "" : `, score ${one.score.toFixed(2)}`}`}
+                title={`${timecode(one.start_s, 1)} – ${timecode(one.end_s, 1)}${one.score == null ? "" : `, score ${one.score.toFixed(2)}`}`}
                 style={{ insetInlineStart: at(one.start_s), width: `max(3px, ${at(one.end_s - one.start_s)})` }}
                 onClick={() => pick(lane.name, n, one)}
                 onDoubleClick={make}
