@@ -20,7 +20,7 @@ from reelmill.media import ClipPlan, ClipSettings, ProxySettings, clip_arguments
 from reelmill.media.graphs import Shape, overlay_graph, picture_graph, sound_graph
 from reelmill.media.proxy import proxy_arguments
 from reelmill.media.sound import loudnorm
-from reelmill.media.text import Picture
+from reelmill.media.paint import Picture
 from reelmill.stores.sql import SqlStore
 
 # ── how checks are made ───────────────────────────────────────────────────────────────────────
