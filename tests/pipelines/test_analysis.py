@@ -356,6 +356,13 @@ def test_the_count_is_known_after_the_analysis(app: App, film: tuple[Path, list[
     video_id = put(app, film[0])
     plan = app.service.preview(ME, video_id, "clips", {"cutting": {"kind": "scenes", "min_s": 2.0}})
     assert (plan["clip_count"], plan["clips"], plan["known_after"], plan["at_most"]) == (None, [], "analyse", 6)
+    # An analysis of the video finds the same: from then on, the plan is the job.
+    ended(app, app.service.create_job(ME, video_id, "analysis", {}).id)
+    cutting = {"cutting": {"kind": "scenes", "min_s": 2.0}}
+    plan = app.service.preview(ME, video_id, "clips", cutting)
+    job = ended(app, app.service.create_job(ME, video_id, "clips", cutting).id)
+    assert [(one["start_frame"], one["end_frame"]) for one in plan["clips"]] == frames_of(app, job)
+    assert plan["steps"] == len(app.store.steps(job.id)) and plan["clip_count"] == len(plan["clips"]) > 1
     silent = put(app, zoo("no-audio.mp4"))
     with pytest.raises(ParamsInvalid, match="no sound"):
         app.service.create_job(ME, silent, "clips", {"cutting": {"kind": "silence"}})

@@ -80,12 +80,15 @@ class Planner:
         kept = self.brands.find_brand(tenant, kind, name) if self.brands is not None else None
         return kept.data if kept is not None else None
 
-    def previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None) -> Json:
-        """Return what a job would make. Raises UploadNeeded, ParamsInvalid, TooManySteps."""
+    def previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None, found: Sequence[Json] = ()) -> Json:
+        """Return what a job would make. Raises UploadNeeded, ParamsInvalid, TooManySteps.
+
+        found: outputs of its first stage, where its preview hangs on them and they are there already.
+        """
         if source is None:
             raise UploadNeeded
         try:
-            preview = pipeline.preview(source, params)
+            preview = pipeline.preview(source, params, found) if found else pipeline.preview(source, params)  # type: ignore[call-arg]
         except TooManySteps as many:  # a pipeline's own cap, which spares it planning them
             raise TooManySteps(f"{many.detail} At most {self.max_steps} are allowed.") from many
         if preview["steps"] > self.max_steps:

@@ -1098,7 +1098,11 @@ class Pipeline(Protocol):
         ...
 
     def preview(self, source: Json, params: Any) -> Json:
-        """Return what the job would make (for `clips`: the cut list), from the same code as `plan`."""
+        """Return what the job would make (for `clips`: the cut list), from the same code as `plan`.
+
+        One that can't tell before its first stage is done says so by `known_after`, and takes a third argument: that
+        stage's outputs, if another job on the video has them.
+        """
         ...
 
     def run(self, step: Step, work: Work) -> StepResult:

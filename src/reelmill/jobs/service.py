@@ -53,6 +53,7 @@ from reelmill.jobs.ports import (
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.jobs")
 
+LOOKED_AT = 20  #: a video's newest jobs that may have found already what a preview hangs on
 ALREADY = "Job already processed - no action taken"  # older clients look for these words
 NAME = re.compile(r"[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,255}")
 NAME_RULE = "filename must have 1 to 255 characters, none of them a slash or a control character, and not be . or .."
@@ -395,8 +396,20 @@ class Service:
         checked = self.planner.checked(chosen, params, caller.tenant)
         preview = self.planner.previewed(chosen, checked, video.source)
         # What would refuse the job refuses its preview too: a text that doesn't fit, for one.
-        self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
+        first = self.planner.first_stage(chosen, checked, video.source or {}, caller.tenant)
+        if "known_after" in preview and (found := self._found_before(caller, video_id, first)):
+            return self.planner.previewed(chosen, checked, video.source, found)
         return preview
+
+    def _found_before(self, caller: Caller, video_id: str, first: Opening) -> list[Json]:
+        """Return the outputs of a stage whose steps other jobs on the video have done; nothing unless all are."""
+        wanted = {spec.digest for spec in first.specs}
+        found: dict[str, Json] = {}
+        for job in self.store.jobs(caller.tenant, video_id=video_id, limit=LOOKED_AT).items:
+            found |= {one.digest: one.output for one in self.store.steps(job.id) if one.digest in wanted and one.output}
+            if found.keys() == wanted:
+                return list(found.values())
+        return []
 
     def create_job(
         self,

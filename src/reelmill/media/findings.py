@@ -17,6 +17,7 @@ from reelmill.media.shots import cuts, quick_cuts, reach
 
 STRETCH_S = 0.5  #: seconds of one value of a curve …
 MOST_VALUES = 3600  #: … or more, for a film that would have more values than these
+MOST_FRAMES = 10_000  #: of a chunk: its small pictures are held in memory, 7 kB each
 BLACK_S = 0.5  #: shortest black span that is told, seconds
 FROZEN_S = 2.0  #: the same of a picture that stands still: freezedetect's
 DRIFT = 2.0  #: levels by which the brightness of a still picture may change all in all: a slow fade isn't frozen
@@ -59,6 +60,7 @@ def chunks(source: Source, chunk_s: Fraction) -> list[Chunk]:
     """Return the parts of a film of about chunk_s seconds; a short rest belongs to the part before."""
     ticks, video = source.frame_ticks(), source.video
     around = reach(video.frame_rate)
+    chunk_s = min(chunk_s, MOST_FRAMES / video.frame_rate)
     parts = fixed(ticks, video.end_tick, video.time_base, chunk_s, tail="merge", tail_below=chunk_s / 4)
     return [
         Chunk(
@@ -88,11 +90,23 @@ def chunk_findings(source: Source, chunk: Chunk, decoded: Decoded) -> dict[str, 
         "start_frame": chunk.start_frame,
         "end_frame": chunk.end_frame,
         "cuts": [[frame, score] for frame, score in found.items() if chunk.start_frame <= frame < chunk.end_frame],
-        "black": [list(run) for run in _runs((numbers[n], looks[n].black) for n in mine)],
-        "still": _still_runs(mine, numbers, looks),
+        "black": _telling(source, chunk, _runs((numbers[n], looks[n].black) for n in mine), BLACK_S),
+        "still": _telling(source, chunk, _still_runs(mine, numbers, looks), FROZEN_S),
         "motion": [[place, sums[place]] for place in sorted(sums)],  # hundredths of levels, added up
         "fields": {kind: kinds[kind] for kind in FIELDS},
     }
+
+
+def _telling(source: Source, chunk: Chunk, runs: Sequence[Sequence[float]], least_s: float) -> list[list[float]]:
+    """Return the runs that are long enough, or may be with what the next chunk has: short ones would be many."""
+    return [
+        list(run)
+        for run in runs
+        if run[0] == chunk.start_frame
+        or run[1] == chunk.end_frame
+        # The frame before a still one is seen, too.
+        or _seconds(source, int(run[1])) - _seconds(source, max(0, int(run[0]) - 1)) >= least_s
+    ]
 
 
 def _is_in(source: Source, chunk: Chunk, tick: int) -> bool:

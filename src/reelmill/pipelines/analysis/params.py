@@ -28,7 +28,7 @@ class AnalysisParams(Declared):
         24, ge=0, le=200, description="How many shots get a picture; of more shots, the longest ones. 0: none."
     )
     chunk_s: Seconds = Field(
-        CHUNK_S, ge=4, le=3600, description="Length in seconds of the parts that workers look at, at the same time."
+        CHUNK_S, ge=4, le=600, description="Length in seconds of the parts that workers look at, at the same time."
     )
 
     @model_validator(mode="after")

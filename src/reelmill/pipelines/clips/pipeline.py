@@ -97,13 +97,14 @@ class Clips:
         """Return the stages; cuts that are found in the film have one before the others."""
         return MEASURED_STAGES if isinstance(params.cutting, MeasuredCutting) else self.stages
 
-    def preview(self, source: Json, params: ClipsParams) -> Json:
+    def preview(self, source: Json, params: ClipsParams, found: Sequence[Json] = ()) -> Json:
         """Return duration and cut list with each clip's text; the job makes exactly these clips.
 
         Of cuts that are found in the film, it isn't known before: the most there can be are told, as `at_most`.
+        found: outputs of the stage `analyse`, if another job has measured the film.
         """
         probed = Source.from_json(dict(source))
-        if isinstance(params.cutting, MeasuredCutting):
+        if isinstance(params.cutting, MeasuredCutting) and not found:
             return {
                 "duration_s": probed.duration_s,
                 "clip_count": None,
@@ -112,13 +113,13 @@ class Clips:
                 "at_most": most_clips(probed, params.cutting),
                 "steps": self.measuring.count(probed, wanted(probed, params)) + 4,  # with one clip at least
             }
-        clips = self._clips(probed, source, params)
+        clips = self._clips(probed, source, params, measured(probed, found))
         seed = {"seed": params.cutting.seed} if isinstance(params.cutting, RandomCutting) else {}
         return {
             "duration_s": probed.duration_s,
             "clip_count": len(clips),
             "clips": [{**told(segment), "text": text} for segment, text in clips],
-            "steps": len(clips) + 3,
+            "steps": len(clips) + 3 + len(found),
             **seed,
         }
 
