@@ -22,7 +22,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 WEB := src/reelmill/web/index.html
-.PHONY: help setup web samples players uppy hlsjs dynalite weights run demo demo-cluster test lint format bench chaos mutants lock docs clean
+.PHONY: help setup web e2e screenshots samples players uppy hlsjs dynalite weights run demo demo-cluster test lint format bench chaos mutants lock docs clean
 
 help:  ## list the tasks
 	@echo "Reelmill — make TASK"
@@ -112,6 +112,13 @@ demo-cluster: $(READY) samples  ## run the demo on a local cluster: PostgreSQL, 
 test: web samples players uppy hlsjs dynalite weights  ## run the whole test suite; ARGS="-k upload" picks some
 	@$(BIN)/python -m pytest $(MARKS) $(CORES) $(ARGS)
 
+e2e: web players samples  ## run the tests of the web UI in a real browser
+	@$(NPM) test --silent
+	@$(BIN)/python -m pytest tests/e2e -k test_web $(ARGS)
+
+screenshots: web players samples  ## make docs/pictures/ui of a server that runs real jobs
+	@$(BIN)/python scripts/screenshots.py
+
 lint: web/node_modules/.ready  ## check style, formatting, types, import rules and the rules of the house
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
@@ -119,6 +126,8 @@ lint: web/node_modules/.ready  ## check style, formatting, types, import rules a
 	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; exit 1; }
 	@$(BIN)/python scripts/check_house.py
 	@$(NPM) run check --silent
+	@$(NPM) test --silent >/dev/null 2>&1 || { $(NPM) test --silent; exit 1; }
+	@$(NPM) run types --silent -- --check >/dev/null 2>&1 || { echo "web/src/api/schema.d.ts is stale: run make docs"; exit 1; }
 	@echo "lint: all good"
 
 format: $(READY)  ## put the code into shape

@@ -22,7 +22,8 @@ const frame = createRoute({
   },
 });
 
-const text = (value: unknown) => (typeof value === "string" && value ? value : undefined);
+// What looks like a number comes as one: `?q=7`.
+const text = (value: unknown) => (["string", "number"].includes(typeof value) && value !== "" ? String(value) : undefined);
 const oneOf =
   <T extends string>(...all: T[]) =>
   (value: unknown) =>

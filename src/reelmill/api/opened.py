@@ -124,12 +124,26 @@ def _urls(app: App, made: Sequence[Artifact], playlist: Artifact, life_s: int) -
 # ── the page ──────────────────────────────────────────────────────────────────────────────────
 
 STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 60rem; margin: 1rem auto; padding: 0 1rem }
-h1 { font-size: 1.1rem; font-weight: 600; overflow-wrap: anywhere }
-video { display: block; width: 100%; max-height: 80vh; background: #000; border-radius: .25rem }
-figure { margin: 0 0 1.5rem } figcaption { font-size: .875rem; padding: .25rem 0; overflow-wrap: anywhere }
-a { color: inherit; margin-right: .75rem }
+:root { color-scheme: light dark; font: 16px/1.5 Inter, system-ui, sans-serif;
+  --bg: light-dark(#fafafc, #0e0f12); --text: light-dark(#1a1b21, #ececf1); --dim: light-dark(#5b5c6b, #a0a1b0);
+  --line: light-dark(#e4e4eb, #26272f); --card: light-dark(#fff, #16171c); --accent: light-dark(#4c4cc4, #a9a9f2) }
+* { box-sizing: border-box }
+body { margin: 0; min-height: 100dvh; display: flex; flex-direction: column; background: var(--bg); color: var(--text) }
+main { width: min(72rem, 100%); margin: 0 auto; padding: clamp(.75rem, 3vw, 2rem); flex: 1 }
+h1 { margin: 0 0 1rem; font-size: 1.125rem; font-weight: 600; letter-spacing: -.01em; overflow-wrap: anywhere }
+video { display: block; width: 100%; max-height: 82dvh; background: #000; border-radius: .75rem }
+figure { margin: 0 0 1.5rem }
+figcaption { padding: .5rem .125rem 0; font-size: .875rem; color: var(--dim); overflow-wrap: anywhere }
+nav { display: flex; flex-wrap: wrap; gap: .5rem }
+nav a { min-width: 4rem; padding: .5rem .875rem; border: 1px solid var(--line); border-radius: .5rem;
+  background: var(--card); color: var(--text); font-size: .875rem; text-align: center; text-decoration: none }
+nav a:hover { border-color: var(--accent) }
+nav a[aria-current] { border-color: var(--accent); color: var(--accent); font-weight: 600 }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
+.said { padding: 1.25rem; border: 1px solid var(--line); border-radius: .75rem; background: var(--card) }
+footer { padding: 1rem; text-align: center; font-size: .8125rem; color: var(--dim) }
+@media (max-width: 40rem) { main { padding: 0 } h1 { padding: .875rem 1rem 0 } video { border-radius: 0 }
+  figcaption, nav { padding-inline: 1rem } .said { margin: 1rem } }
 """
 
 
@@ -145,7 +159,8 @@ def get_page(request: Request, token: str, quality: str = AUTO) -> HTMLResponse:
     except ReelmillError as problem:
         if problem.status_code >= 500:
             raise
-        return _page("Not to be seen", f"<p>{escape(problem.detail)}</p>", status=problem.status_code)
+        said = f'<p class="said">{escape(problem.detail)}<br>Ask whoever sent it for a new link.</p>'
+        return _page("Not to be seen", said, status=problem.status_code)
     return _page(title, shown, sources=_origins(app, made), framed=share.embed)
 
 
@@ -154,7 +169,8 @@ def _page(
 ) -> HTMLResponse:  # fmt: skip
     text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"""
+<style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>{body}</main>
+<footer>Shared by Reelmill</footer></body></html>"""
     where = " ".join(["'self'", *sources])
     frames = " ".join(framed) or "'none'"
     policy = (
@@ -184,9 +200,12 @@ def _shown(app: App, made: list[Artifact], base: str, quality: str) -> str:
     sources = [*(first if quality == AUTO else []), *(_source(base, one) for one in chosen)]
     if not sources:
         raise NotFound("The job made no film to be seen.")
-    links = "".join(f'<a href="{base}?quality={escape(name)}">{escape(name)}</a>' for name in [AUTO, *levels])
+    links = "".join(
+        f'<a href="{base}?quality={escape(name)}"{" aria-current=true" if name == quality else ""}>{escape(name)}</a>'
+        for name in [AUTO, *levels]
+    )
     picture = f"{base}/{quote(poster.name)}" if poster else None
-    return _player(sources, picture) + (f"<p>{links}</p>" if levels else "")
+    return _player(sources, picture) + (f'<nav aria-label="Quality">{links}</nav>' if levels else "")
 
 
 def _fits(film: Artifact) -> tuple[bool, float]:

@@ -53,6 +53,15 @@ export function Library() {
   const [running, setRunning] = useState<string | null>(null);
   const last = useRef<string | null>(null);
   const field = useRef<HTMLInputElement>(null);
+  // The address follows what is typed; going back and forth, the field follows the address.
+  const [typed, setTyped] = useState(search.q ?? "");
+  const type = (text: string) => {
+    setTyped(text);
+    set({ q: text || undefined });
+  };
+  useEffect(() => {
+    if (document.activeElement !== field.current) setTyped(search.q ?? "");
+  }, [search.q]);
   const chosen = shown.filter((video) => picked.has(video.id));
   const pipelines = useQuery({ ...pipelinesQuery, enabled: picked.size > 0 });
 
@@ -114,11 +123,9 @@ export function Library() {
             placeholder="Search by name or label"
             aria-label="Search by name or label"
             leftSection={<Search size={15} aria-hidden />}
-            defaultValue={search.q ?? ""}
-            key={search.q === undefined ? "none" : "some"}
-            autoFocus={document.activeElement === field.current}
-            onChange={(event) => set({ q: event.currentTarget.value || undefined })}
-            rightSection={search.q ? <CloseButton size="sm" aria-label="Search nothing" onClick={() => set({ q: undefined })} /> : null}
+            value={typed}
+            onChange={(event) => type(event.currentTarget.value)}
+            rightSection={typed ? <CloseButton size="sm" aria-label="Search nothing" onClick={() => type("")} /> : null}
           />
           <Select className={classes.states} aria-label="State" data={STATES} value={search.status ?? ""} onChange={(value) => set({ status: (value || undefined) as LibrarySearch["status"] })} />
           {(labels.length > 0 || search.label) && (

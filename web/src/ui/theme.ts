@@ -27,7 +27,7 @@ export const theme = createTheme({
     MultiSelect: { defaultProps: { size: "sm" } },
     Textarea: { defaultProps: { size: "sm", autosize: true, minRows: 2 } },
     ActionIcon: { defaultProps: { variant: "subtle", color: "gray", size: "lg" } },
-    Modal: { defaultProps: { centered: true, radius: "lg", overlayProps: { backgroundOpacity: 0.45, blur: 2 }, transitionProps: { duration: 120 } } },
+    Modal: { defaultProps: { closeButtonProps: { "aria-label": "Close" }, centered: true, radius: "lg", overlayProps: { backgroundOpacity: 0.45, blur: 2 }, transitionProps: { duration: 120 } } },
     Menu: { defaultProps: { shadow: "md", radius: "md", transitionProps: { duration: 100 } } },
     Kbd: { styles: { root: { fontFamily: '"Inter Variable", system-ui, sans-serif', fontWeight: 500, color: "var(--rm-dim)", background: "var(--rm-surface)" } } },
     Tooltip: { defaultProps: { openDelay: 400, withArrow: false, fz: "xs", events: { hover: true, focus: true, touch: false } } },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Meter, parts, pause, split } from "./plan";
+import { Meter, partSize, parts, pause, split } from "./plan";
 
 describe("parts of a file", () => {
   it("cover it without gap or overlap, whatever its size", () => {
@@ -26,6 +26,11 @@ describe("parts of a file", () => {
     expect(there.map(([part]) => part.number)).toEqual([1, 5]);
     expect(missing.map((part) => part.number)).toEqual([2, 3, 4]);
   });
+});
+
+it("parts are small, but never too many", () => {
+  expect(partSize(40 << 20)).toBe(8 << 20);
+  for (const size of [1e9, 2e10, 5e11, 5e12]) expect(Math.ceil(size / partSize(size))).toBeLessThanOrEqual(2000);
 });
 
 describe("the meter", () => {

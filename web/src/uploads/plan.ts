@@ -12,6 +12,11 @@ export interface Arrived {
   sha256: string | null;
 }
 
+const MIB = 1 << 20;
+
+/** How large parts should be, in bytes: small ones lose little when a connection breaks, but there are at most 2,000. */
+export const partSize = (size: number) => Math.max(8, Math.ceil(size / 2000 / MIB)) * MIB;
+
 /** Cut a file of `size` bytes into parts of `partSize`; the last may be shorter. */
 export function parts(size: number, partSize: number): Part[] {
   const count = Math.max(1, Math.ceil(size / partSize));

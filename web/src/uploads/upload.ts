@@ -4,7 +4,7 @@
  */
 import { ApiError, api, asApiError, body, type Schemas } from "../api/client";
 import { edges, sha256 } from "./hash";
-import { type Arrived, Meter, type Part, parts, pause, split } from "./plan";
+import { type Arrived, Meter, type Part, partSize, parts, pause, split } from "./plan";
 import { put } from "./put";
 import { records, type UploadRecord } from "./records";
 
@@ -206,6 +206,7 @@ export class Upload {
             labels: this.labels,
             multipart: !small,
             reuse: true,
+            ...(small ? {} : { part_size: partSize(file.size) }),
             ...(digest ? { sha256: digest } : {}),
           },
         }),
@@ -254,8 +255,8 @@ export class Upload {
 
   // ── in parts ────────────────────────────────────────────────────────────────────────────────
 
-  private async sendParts(file: File, there: Schemas["UploadReply"], partSize: number, signal: AbortSignal): Promise<void> {
-    const all = parts(file.size, partSize);
+  private async sendParts(file: File, there: Schemas["UploadReply"], size: number, signal: AbortSignal): Promise<void> {
+    const all = parts(file.size, size);
     const { there: known, missing } = split(all, there.parts);
     this.enter(all.map(() => 0), known.length ? "hashing" : "sending");
     for (const [part, one] of known) {
