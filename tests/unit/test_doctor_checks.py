@@ -18,9 +18,9 @@ from reelmill.doctor.findings import Check, Examiner, Level, failed, ok
 from reelmill.errors import DiskLow
 from reelmill.media import ClipPlan, ClipSettings, ProxySettings, clip_arguments, find_ffmpeg, grid, probe, tools
 from reelmill.media.graphs import Shape, overlay_graph, picture_graph, sound_graph
+from reelmill.media.paint import Picture
 from reelmill.media.proxy import proxy_arguments
 from reelmill.media.sound import loudnorm
-from reelmill.media.paint import Picture
 from reelmill.stores.sql import SqlStore
 
 # ── how checks are made ───────────────────────────────────────────────────────────────────────
