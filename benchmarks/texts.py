@@ -86,9 +86,7 @@ class Bench:
     def drawn(self, preset: str) -> float:
         """Return milliseconds of CPU for laying out and drawing a text."""
         style = TEXT_PRESETS[preset]
-        return (
-            1000 * measured(lambda: draw(layout(self.words(), style, *SIZE), self.folder / "d.png"))[0]
-        )
+        return 1000 * measured(lambda: draw(layout(self.words(), style, *SIZE), self.folder / "d.png"))[0]
 
     def previewed(self, at_s: float) -> float:
         """Return milliseconds until a preview is there."""
