@@ -54,13 +54,14 @@ web/node_modules/.ready: web/package-lock.json | $(READY)
 samples: $(READY)  ## fetch the sample films that demo and tests use
 	@$(BIN)/python scripts/fetch_samples.py $(SAMPLES)
 
-players:  ## install Chromium and the system's own ffmpeg, in which the tests play what was made
-	@command -v chromium >/dev/null && test -x /usr/bin/ffmpeg || { \
-	  command -v apt-get >/dev/null || { echo "The tests play clips in Chromium and in the system's ffmpeg: install both."; exit 1; }; \
-	  echo "Installing chromium and ffmpeg for the tests …"; \
+players:  ## install Chromium and the system's own ffmpeg, in which the tests play what was made, and emoji in colours
+	@command -v chromium >/dev/null && test -x /usr/bin/ffmpeg && \
+	  test -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf || { \
+	  command -v apt-get >/dev/null || { echo "The tests play clips in Chromium and in the system's ffmpeg: install both, and fonts-noto-color-emoji."; exit 1; }; \
+	  echo "Installing chromium, ffmpeg and fonts-noto-color-emoji for the tests …"; \
 	  SUDO=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends chromium ffmpeg >/dev/null; }
+	    apt-get install -y -qq --no-install-recommends chromium ffmpeg fonts-noto-color-emoji >/dev/null; }
 
 uppy: $(UPPY)/.ready  ## install the real Uppy, by which a page uploads in the tests
 

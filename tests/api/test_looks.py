@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Client
+    from conftest import Client, Running
 
 MINE = {"name": "acme news", "style": {"preset": "boxed", "box_color": "#123456", "size_pct": 8}}
 
@@ -83,8 +86,9 @@ def test_a_preview_is_a_png_with_a_report(asker: Client, film: Path) -> None:
     assert report["lines"] == ["Part 2 of 5"] and report["seen"] is True
     with Image.open(io.BytesIO(reply.content)) as picture:
         assert picture.size == (report["width"], report["height"]) and picture.width == picture.height
-    again = asker.request("POST", "/api/v1/texts/preview", json=body)
-    assert again.content == reply.content
+    for _ in range(2):
+        again = asker.request("POST", "/api/v1/texts/preview", json=body, headers={"Idempotency-Key": "once"})
+        assert again.status_code == 200 and again.content == reply.content
 
 
 def test_what_no_preview_can_show_is_refused(asker: Client, film: Path) -> None:
@@ -98,3 +102,20 @@ def test_what_no_preview_can_show_is_refused(asker: Client, film: Path) -> None:
     assert "at_s" in refused["detail"]
     waiting = asker.initiate(film)["video_id"]
     assert asker.call("POST", "/texts/preview", 409, json={**body, "video_id": waiting})["code"] == "upload_needed"
+
+
+def test_previews_that_nobody_waits_for_leave_nothing(server: Running, asker: Client, film: Path) -> None:
+    """A client that types gives up one request after the other."""
+    video_id = asker.upload(film)["video_id"]
+    url, key = f"{server.url}/api/v1/texts/preview", server.key("jobs:read")
+    for n in range(8):
+        body = {"video_id": video_id, "text": f"Text {n}", "style": {"preset": "clean"}, "at_s": 0.1 * n}
+        with suppress(httpx2.TimeoutException):
+            httpx2.post(url, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=0.02)
+    reply = asker.request("POST", "/api/v1/texts/preview", json={"video_id": video_id, "text": "The last"})
+    assert reply.status_code == 200, "there is room for who waits"
+    scratch = server.app.settings.data / "scratch"
+    deadline = time.monotonic() + 60
+    while left := [path for path in scratch.glob("*-previews-*/*") if path.is_dir()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)

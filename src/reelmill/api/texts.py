@@ -12,6 +12,7 @@ from dataclasses import asdict
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
+from reelmill.api import idempotency
 from reelmill.api.access import Guarded, Platform, Who, known_form, needs
 from reelmill.errors import (
     DeadlineExceeded,
@@ -88,6 +89,7 @@ async def preview_text(request: Request, app: Platform, who: Who, wanted: TextPr
 
     Made to be asked as somebody types: what was decoded is kept, and a request that is given up is stopped.
     """
+    idempotency.remember(request, wanted.video_id)  # a picture isn't kept: it is made again
     async with _given_up(request) as stop:
         made = await to_thread.run_sync(
             _previewed, app, who, wanted, stop, limiter=request.app.state.previewing, abandon_on_cancel=False

@@ -90,7 +90,7 @@ def ratio(one: float, other: float) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def luminance(color: tuple[int, int, int]) -> float:
     """Return the relative luminance of an sRGB colour, 0–1."""
     linear = [(part / 255 / 12.92) if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in color]

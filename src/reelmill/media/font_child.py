@@ -26,6 +26,10 @@ def looked_at(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     if content[:4] not in KINDS:
         return {"reason": "it is no TrueType or OpenType font"}
+    count = int.from_bytes(content[4:6], "big")
+    for entry in (content[start : start + 16] for start in range(12, 12 + 16 * count, 16)):
+        if len(entry) < 16 or sum(int.from_bytes(entry[n : n + 4], "big") for n in (8, 12)) > len(content):
+            return {"reason": "a part of it is missing"}
     face = hb.Face(hb.Blob(content))
     tables = [str(tag) for tag in face.table_tags]
     missing = [tag for tag in NEEDED if tag not in tables]
@@ -33,7 +37,7 @@ def looked_at(path: Path) -> dict[str, Any]:
         return {"reason": f"it lacks the tables {', '.join(missing)}"}
     if not set(OUTLINES) & set(tables):
         return {"reason": "it has no glyphs that can be drawn"}
-    rights = bytes(face.reference_table("OS/2"))[8:10]
+    rights = face.reference_table("OS/2").data[8:10]
     if int.from_bytes(rights, "big") & 0x000F == RESTRICTED:
         return {"reason": "its owner forbids embedding it (OS/2 fsType 2)"}
     chars = [chr(point) for point in face.unicodes if chr(point).isprintable()]

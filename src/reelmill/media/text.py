@@ -389,7 +389,7 @@ class _Setting:
         return boxes, bars, marks
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def measured(text: str, language: Language, weight: int, fonts: tuple[Path, ...] = ()) -> Paragraph:
     """Return a paragraph in the fonts of a style; the same text stands on many clips, and is measured once."""
     return Paragraph(text, language, weight, tuple(Face(path, 0) for path in fonts))

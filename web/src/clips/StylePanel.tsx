@@ -102,16 +102,15 @@ interface PreviewProps {
   name: string;
 }
 
-/** What the agreed operation takes; null from a server that has none. */
-async function previewed(asked: { videoId: string; text: string; look: Params; video: Params; start: number; end: number }, signal: AbortSignal): Promise<string | null> {
+/** The server's own frame, by what draws the clips. */
+async function previewed(asked: { videoId: string; text: string; look: Params; video: Params; start: number; end: number }, signal: AbortSignal): Promise<string> {
   const reply = await fetch(at("/api/v1/texts/preview"), {
     method: "POST",
     credentials: "same-origin",
     signal,
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ video_id: asked.videoId, time_s: asked.start, text: asked.text, style: asked.look, aspect: asked.video.aspect ?? "source" }),
+    body: JSON.stringify({ video_id: asked.videoId, text: asked.text, style: asked.look, video: asked.video, start_s: asked.start, end_s: asked.end }),
   });
-  if (reply.status === 404 || reply.status === 405) return null;
   if (!reply.ok) throw await problemOf(reply);
   return URL.createObjectURL(await reply.blob());
 }
