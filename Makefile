@@ -123,7 +123,7 @@ mutants: $(READY)  ## take away one guard at a time and see the tests fail
 	@$(BIN)/python scripts/mutants.py
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra gemini --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra gemini --extra otel --extra postgres --extra s3 --extra voice --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions

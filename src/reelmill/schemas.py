@@ -356,6 +356,32 @@ class JobRequest(Request):
     priority: Priority = Field(0, description="Higher is worked on earlier.")
 
 
+class GenerateRequest(Request):
+    """Make a video that isn't there yet."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "params": {
+                        "script": "# Summer sale\n\nFrom Monday on, everything is half price.\n\n# See you there",
+                        "aspect": "9:16",
+                        "quality_levels": ["720p", "1080p"],
+                    },
+                    "labels": {"campaign": "summer"},
+                }
+            ]
+        }
+    )
+
+    params: dict[str, Any] = Field(description="The pipeline's parameters; see GET /pipelines.")
+    pipeline: PipelineName = Field("generate", description="What makes it.")
+    labels: dict[LabelName, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Any names and values to find the video by later."
+    )
+    priority: Priority = Field(0, description="Higher is worked on earlier.")
+
+
 class PriorityRequest(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 10}]})
 
@@ -483,7 +509,7 @@ class PlanReply(Reply):
     """What a job would make; nothing was created."""
 
     dry_run: Literal[True] = True
-    video_id: str
+    video_id: str | None = Field(description="Null for a video that would be generated.")
     pipeline: str
     pipeline_version: str
     params: dict[str, Any] = Field(description="As they would be stored, with every default filled in.")

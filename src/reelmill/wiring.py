@@ -31,6 +31,7 @@ from reelmill.jobs.ports import (
     Dispatcher,
     JobStore,
     Keeping,
+    Narrator,
     ObjectStore,
     Pipeline,
     Rules,
@@ -63,6 +64,8 @@ from reelmill.stores.sql import open_store as open_sql
 from reelmill.texts import Maker
 from reelmill.texts.cache import ReplyCache
 from reelmill.texts.opening import open_model
+from reelmill.voices import Narrating
+from reelmill.voices.opening import open_voice
 
 if TYPE_CHECKING:
     from reelmill.stores.dynamo.table import Table
@@ -84,6 +87,7 @@ class App:
     dispatcher: Dispatcher
     files: Files
     texts: Maker
+    voices: Narrating
     service: Service
     planner: Planner
     keeping: Keeping | None  #: what only some stores offer; ask by `offered`
@@ -131,6 +135,7 @@ class App:
             self.metrics_server.stop()
         self.observer.traces.stop()
         self.texts.close()
+        self.voices.close()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
@@ -170,7 +175,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
     watched = observed(objects, observer)
     texts = open_texts(settings, ReplyCache(watched))
-    tools = toolbox(settings, texts)
+    voices = Narrating(open_voice(settings), objects=watched)
+    tools = toolbox(settings, texts, voices)
     pipelines = load_pipelines(tools)
     files = Files(
         watched,
@@ -292,6 +298,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         dispatcher=dispatcher,
         files=files,
         texts=texts,
+        voices=voices,
         service=service,
         planner=planner,
         keeping=keeping,
@@ -446,14 +453,15 @@ def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
     )
 
 
-def toolbox(settings: Settings, texts: TextMaker | None = None) -> Toolbox:
-    """Return what pipelines work with. texts: local rules by default. Raises ToolMissing."""
+def toolbox(settings: Settings, texts: TextMaker | None = None, voices: Narrator | None = None) -> Toolbox:
+    """Return what pipelines work with. texts: local rules by default; voices: none. Raises ToolMissing."""
     return Toolbox(
         ffmpeg=find_ffmpeg(str(settings.ffmpeg) if settings.ffmpeg else None),
         threads=settings.threads,
         step_deadline_s=settings.step_deadline_s,
         memory_bytes=settings.memory_limit_mb << 20,
         texts=texts or Maker(),
+        voices=voices or Narrating(),
     )
 
 

@@ -62,6 +62,8 @@ class Planner:
         """Return what a job would make. Raises UploadNeeded, ParamsInvalid, TooManySteps."""
         if source is None:
             raise UploadNeeded
+        if source.get("generated", pipeline.name) != pipeline.name and "video" not in source:
+            raise UploadNeeded("This video is still being generated: wait until its job is completed.")
         try:
             preview = pipeline.preview(source, params)
         except TooManySteps as many:  # a pipeline's own cap, which spares it planning them

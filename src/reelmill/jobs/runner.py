@@ -563,6 +563,13 @@ class StepWork:
             raise StorageUnavailable(f"{name} is for other machines, which storage alone reaches")
         return made.key
 
+    def become(self, path: Path, source: Json) -> None:
+        self._check_held()
+        video, size_bytes, sha256 = self.claim.video, path.stat().st_size, sha256_of(path)
+        self._runner.files.objects.put_file(video.key, path, content_type="video/mp4", sha256=sha256)
+        told = {**(video.source or {}), **source, "identity": f"sha256:{sha256}"}
+        self._runner.store.became(video.id, source=told, size_bytes=size_bytes, sha256=sha256)
+
     def discard(self) -> None:
         """Remove what was published for nothing; what can't be removed now is swept later.
 

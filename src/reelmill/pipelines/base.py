@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reelmill.jobs.ports import TextMaker
+from reelmill.jobs.ports import Narrator, TextMaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Toolbox:
     step_deadline_s: float = 6 * 3600.0
     memory_bytes: int = 0  #: that a media process may hold; 0 = no limit
     texts: TextMaker  #: varies texts
+    voices: Narrator  #: speaks narrations
 
 
 def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:
