@@ -977,9 +977,7 @@ class Voice(Protocol):
 
     name: str  #: engine, version and model: another one sounds different
 
-    def speak(
-        self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event
-    ) -> list[Speech]:
+    def speak(self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event) -> list[Speech]:
         """Speak each line by itself; nothing is repeated here. voice: a name that it knows; None: its usual one.
 
         Raises VoiceProblem, each kind by its name; Stopped, DeadlineExceeded, ChildCrashed.

@@ -39,6 +39,7 @@ from reelmill.errors import (
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.files import Files, sha256_of
 from reelmill.jobs.gate import Gate, ran_full
+from reelmill.jobs.generating import become
 from reelmill.jobs.keys import output_key
 from reelmill.jobs.lifecycle import Status, StepEvent
 from reelmill.jobs.model import Claim, Job, Json, Located, NewArtifact, Step
@@ -565,10 +566,7 @@ class StepWork:
 
     def become(self, path: Path, source: Json) -> None:
         self._check_held()
-        video, size_bytes, sha256 = self.claim.video, path.stat().st_size, sha256_of(path)
-        self._runner.files.objects.put_file(video.key, path, content_type="video/mp4", sha256=sha256)
-        told = {**(video.source or {}), **source, "identity": f"sha256:{sha256}"}
-        self._runner.store.became(video.id, source=told, size_bytes=size_bytes, sha256=sha256)
+        become(self._runner.store, self._runner.files.objects, self.claim.video, path, source)
 
     def discard(self) -> None:
         """Remove what was published for nothing; what can't be removed now is swept later.

@@ -32,6 +32,7 @@ from reelmill.errors import (
 from reelmill.jobs.admission import Admission
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.files import Files
+from reelmill.jobs.generating import filename_of, generation
 from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus, sources
 from reelmill.jobs.locks import KeyedLock
@@ -421,7 +422,7 @@ class Service:
 
     def plan_generation(self, caller: Caller, pipeline: str, params: Json) -> Json:
         """Return what `generate` would make. Raises as that."""
-        chosen, checked, source = self._generation(caller, pipeline, params)
+        chosen, checked, source = generation(self.planner, self.store, caller, pipeline, params)
         plan = self.planner.previewed(chosen, checked, source)
         self.planner.first_stage(chosen, checked, source, caller.tenant)
         return plan
@@ -442,7 +443,7 @@ class Service:
         request that may come again. Raises NotFound, UploadNeeded or SourceGone for a video that the film is made of;
         ParamsInvalid, VoiceNeeded, TextModelNeeded, PipelineUnknown, PipelineOff, JobsQuotaReached.
         """
-        chosen, checked, source = self._generation(caller, pipeline, params)
+        chosen, checked, source = generation(self.planner, self.store, caller, pipeline, params)
         plan = self.planner.previewed(chosen, checked, source)
         video_id = video_id or str(uuid.uuid4())
         video = NewVideo(
@@ -463,23 +464,6 @@ class Service:
         done = self._record_upload(*self.store.add_video(video, job), told)
         assert done.job is not None, "it was made with its video"
         return done.job
-
-    def _generation(self, caller: Caller, pipeline: str, params: Json) -> tuple[Pipeline, BaseModel, Json]:
-        """Return a pipeline that makes videos, its parameters, and in the place of a probe what it works on."""
-        chosen = self.planner.pipeline(pipeline)
-        named = getattr(chosen, "video_ids", None)
-        if named is None:
-            raise ParamsInvalid(f"{pipeline} works on a video that is there: upload it first.")
-        checked = self.planner.checked(chosen, params)
-        media: dict[str, Json] = {}
-        for other in named(checked):
-            video = self.store.video(other, caller.tenant)
-            if video.upload_status is UploadStatus.GONE:
-                raise SourceGone(f"The source of video {other} was removed.")
-            if video.source is None or "video" not in video.source:
-                raise UploadNeeded(f"Video {other} isn't there yet.")
-            media[other] = {**{k: v for k, v in video.source.items() if k != "media"}, "key": video.key}
-        return chosen, checked, {"generated": chosen.name, "media": media}
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Stop a job; its workers kill their processes within seconds. Raises TransitionRefused when it has ended."""
@@ -581,12 +565,6 @@ class Service:
         for block in self.objects.open(key):
             digest.update(block)
         return digest.hexdigest()
-
-
-def filename_of(title: str) -> str:
-    """Return a file name for a film's title."""
-    plain = re.sub(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", " ", title).strip(" .")
-    return f"{plain or 'film'}.mp4"
 
 
 def has_results(job: Job) -> bool:

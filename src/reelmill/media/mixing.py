@@ -66,7 +66,9 @@ def mix(
                 f"[voice][ducked]amix=inputs=2:normalize=0:duration=first,{exact}[sound]"
             )
         else:
-            graph = f"{voice}[voice];{played}[music];[voice][music]amix=inputs=2:normalize=0:duration=first,{exact}[sound]"
+            graph = (
+                f"{voice}[voice];{played}[music];[voice][music]amix=inputs=2:normalize=0:duration=first,{exact}[sound]"
+            )
     second = run(
         [*inputs, "-filter_complex", graph, "-map", "[sound]", "-c:a", "aac", "-b:a", "160k", "-flags:a", "+bitexact",
          "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-movflags", "+faststart", "-f", "mp4",
@@ -82,8 +84,8 @@ def resampled(
     stop: threading.Event | None = None,
 ) -> None:  # fmt: skip
     """Write plain samples (mono, 16 bits) at 48 kHz. Raises as `ffmpeg.run`."""
-    words = ["-f", "s16le", "-ar", str(rate), "-ac", "1", "-protocol_whitelist", "file", "-i", local(samples),
-             "-af", f"aresample={RATE}", "-fflags", "+bitexact", "-flags:a", "+bitexact", "-f", "s16le", local(out)]  # fmt: skip
+    given = ["-f", "s16le", "-ar", str(rate), "-ac", "1", "-protocol_whitelist", "file", "-i", local(samples)]
+    words = [*given, "-af", f"aresample={RATE}", "-flags:a", "+bitexact", "-f", "s16le", local(out)]
     run(words, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop)
 
 

@@ -1,7 +1,7 @@
 """Scenes of a made film: a background that may move, texts on it, and cross-fades between two scenes.
 
-A scene's file has half a fade more at each end, the same whatever its neighbours are: `[fade/2, frames + fade/2)` is the
-scene itself. A fade is made of the last `fade` frames of one file and the first of the next. What lies between is taken
+A scene's file has half a fade more at each end, whatever its neighbours are: `[fade/2, frames + fade/2)` is the scene
+itself. A fade is made of the last `fade` frames of one file and the first of the next. What lies between is taken
 packet by packet, so one changed scene is encoded anew with its two fades, and nothing else.
 """
 
@@ -111,8 +111,8 @@ def gradient(colors: Sequence[str], angle: float, width: int, height: int, out: 
     ramp = Image.new("RGB", (1, 256 * (len(colors) - 1)))
     level = Image.linear_gradient("L").resize((1, 256))
     for n in range(len(colors) - 1):
-        pair = (Image.new("RGB", (1, 256), color) for color in (colors[n + 1], colors[n]))
-        ramp.paste(Image.composite(*pair, level), (0, 256 * n))
+        above, below = (Image.new("RGB", (1, 256), color) for color in colors[n : n + 2])
+        ramp.paste(Image.composite(below, above, level), (0, 256 * n))
     turned = ramp.resize((side, side), Image.Resampling.BICUBIC).rotate(-angle, Image.Resampling.BICUBIC)
     left, top = (side - width) // 2, (side - height) // 2
     turned.crop((left, top, left + width, top + height)).save(out, "PNG", compress_level=1)

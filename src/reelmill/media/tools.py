@@ -11,11 +11,14 @@ from reelmill.media.probe_child import DEMUXERS
 
 #: The filters of all graphs of this library; a test builds their graphs and compares.
 FILTERS = frozenset({
-    "aformat", "afade", "amix", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif", "crop", "format", "fps", "loop", "loudnorm",
-    "lutrgb", "overlay", "pad", "perspective", "scale", "select", "setparams", "setpts", "setsar", "settb", "sidechaincompress",
-    "sidedata", "split", "tonemap", "tpad", "trim", "volume", "xfade", "zscale",
+    "aformat", "afade", "amix", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif", "crop",
+    "format", "fps", "loop", "loudnorm", "lutrgb", "overlay", "pad", "perspective", "scale", "select", "setparams",
+    "setpts", "setsar", "settb", "sidechaincompress", "sidedata", "split", "tonemap", "tpad", "trim", "volume", "xfade",
+    "zscale",
 })  # fmt: skip
-ENCODERS = frozenset({*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "pcm_s16le", "ppm", "wrapped_avframe"})
+ENCODERS = frozenset(
+    {*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "pcm_s16le", "ppm", "wrapped_avframe"}
+)
 NEEDED: Mapping[str, frozenset[str]] = {
     "filters": FILTERS,
     "encoders": ENCODERS,

@@ -21,24 +21,24 @@ def main() -> int:
     library = ctypes.CDLL(asked["library"])
     rate = library.espeak_Initialize(SYNCHRONOUS, 0, asked["data"].encode(), NO_EXIT)
     if rate <= 0:
-        print("its data can't be read", file=sys.stderr)
+        sys.stderr.write("its data can't be read\n")
         return 1
     spoken = bytearray()
 
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
     def take(samples: Any, count: int, _: Any) -> int:
         if samples and count > 0:
             spoken.extend(ctypes.string_at(samples, 2 * count))
         return 0
 
-    library.espeak_SetSynthCallback(take)
+    taking = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)(take)
+    library.espeak_SetSynthCallback(taking)
     if library.espeak_SetVoiceByName(asked["voice"].encode()):
         return 3
     for number, line in enumerate(asked["lines"]):
         spoken.clear()
         words = line.encode() + b"\0"
         if library.espeak_Synth(words, ctypes.c_size_t(len(words)), 0, 0, 0, UTF8, None, None):
-            print(f"line {number + 1} can't be spoken", file=sys.stderr)
+            sys.stderr.write(f"line {number + 1} can't be spoken\n")
             return 1
         library.espeak_Synchronize()
         with wave.open(f"{number:04d}.wav", "wb") as file:

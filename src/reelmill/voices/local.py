@@ -34,9 +34,7 @@ class EspeakVoice:
         self._library, self._data = library, place / "espeak-ng-data"
         self.name = f"espeak/{version('espeakng-loader')}"
 
-    def speak(
-        self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event
-    ) -> list[Speech]:
+    def speak(self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event) -> list[Speech]:
         asked = {"library": str(self._library), "data": str(self._data), "voice": voice or ENGLISH,
                  "lines": list(lines)}  # fmt: skip
         out = _emptied(scratch / "speech")
@@ -69,9 +67,7 @@ class PiperVoice:
         self._model = found.absolute()
         self.name = f"piper/{version('piper-tts')}/{found.stem}"
 
-    def speak(
-        self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event
-    ) -> list[Speech]:
+    def speak(self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event) -> list[Speech]:
         if voice is not None:
             raise VoiceUnknown(f"Piper speaks by one voice, {self._model.stem}; it has no {voice!r}.")
         out = _emptied(scratch / "speech")

@@ -39,10 +39,10 @@ class Narrating:
         missing = [line for line, speech in found.items() if speech is None]
         if missing:
             spoken = self._voice.speak(missing, voice, scratch=scratch, stop=stop)
-            for line, speech in zip(missing, spoken, strict=True):
-                found[line] = checked(trimmed(speech), line)
-                self._keep(tenant, line, voice, found[line], scratch)
-        return [speech for line in lines if (speech := found[line]) is not None]
+            for line, given in zip(missing, spoken, strict=True):
+                found[line] = good = checked(trimmed(given), line)
+                self._keep(tenant, line, voice, good, scratch)
+        return [speech for one in lines if (speech := found[one]) is not None]
 
     def check(self) -> str:
         """Return a word on what speaks. Raises VoiceProblem."""
@@ -66,8 +66,8 @@ class Narrating:
             log.warning("kept speech can't be read", key=key, detail=error.detail)
             return None
 
-    def _keep(self, tenant: str, line: str, voice: str | None, speech: Speech | None, scratch: Path) -> None:
-        if self._objects is None or speech is None:
+    def _keep(self, tenant: str, line: str, voice: str | None, speech: Speech, scratch: Path) -> None:
+        if self._objects is None:
             return
         key, path = self._key(tenant, line, voice), scratch / "kept.wav"
         content = wave_of(speech)

@@ -35,9 +35,7 @@ class OpenAiVoice:
                 raise Stopped
             body = {"model": self._model, "voice": voice or DEFAULT_VOICE, "input": line, "response_format": "wav"}
             url = f"{self._url}/audio/speech"
-            spoken.append(
-                read_wave(sent(self._client, "POST", url, who=self.name, json=body, headers=self._headers))
-            )
+            spoken.append(read_wave(sent(self._client, "POST", url, who=self.name, json=body, headers=self._headers)))
         return spoken
 
     def check(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from reelmill.errors import ParamsInvalid, TextModelNeeded, VoiceNeeded
@@ -68,7 +69,7 @@ class Generate:
         return {
             "title": title_of(params, scenes),
             "scenes": [
-                {**scene, "estimated_s": length, "captions": caption_lines(scene["narration"] or "")[: 200]}
+                {**scene, "estimated_s": length, "captions": caption_lines(scene["narration"] or "")[:200]}
                 for scene, length in zip(scenes, lengths, strict=True)
             ],
             "scene_count": count,
@@ -97,7 +98,9 @@ class Generate:
         match stage:
             case "script":
                 if params.topic is not None:
-                    wanted = [(0, "topic", {"topic": params.topic, "count": params.topic_scenes, "title": params.title})]
+                    wanted = [
+                        (0, "topic", {"topic": params.topic, "count": params.topic_scenes, "title": params.title})
+                    ]
                 else:
                     scenes = scenes_of(params)
                     wanted = [(0, "script", {"scenes": scenes, "title": title_of(params, scenes)})]
@@ -164,7 +167,7 @@ class Generate:
         spoken = {one["scene"]: one for one in done["voice"]}
         wanted: list[tuple[int, str, dict[str, Any]]] = []
         if fade_frames(params):
-            for number, (before, after) in enumerate(zip(scenes, scenes[1:], strict=False)):
+            for number, (before, after) in enumerate(pairwise(scenes)):
                 wanted.append((number, "fade", {
                     "scene": number, "before": before["files"], "after": after["files"], "frames": before["frames"],
                     "fade": fade_frames(params), "rate": params.frame_rate, "transition": params.transition,
@@ -205,7 +208,10 @@ class Generate:
         spoken = {one["scene"]: one for one in done["voice"]}
         chapters = []
         for number, one in enumerate(scenes):
-            at = [[text, start + first, start + end] for text, first, end in spoken.get(number, {"captions": []})["captions"]]
+            at = [
+                [text, start + first, start + end]
+                for text, first, end in spoken.get(number, {"captions": []})["captions"]
+            ]
             captions += at
             chapters.append({"scene": number, "start_s": start / params.frame_rate,
                              "duration_s": one["frames"] / params.frame_rate})  # fmt: skip

@@ -40,18 +40,18 @@ def scenes_of(params: GenerateParams) -> list[dict[str, Any]]:
 
 
 def completed(given: Sequence[Scene]) -> list[dict[str, Any]]:
-    """Return scenes with a background each; no scene gets its neighbour's by itself."""
+    """Return scenes with a background each: by their words, and none again before all were there."""
     found: list[dict[str, Any]] = []
-    last = -1
+    left: list[int] = []
     for scene in given:
         if scene.background is None:
             words = f"{scene.text or ''}\n{scene.narration or ''}"
             at = hashlib.sha256(words.encode()).digest()[0] % len(PALETTE)
-            last = (at + 1) % len(PALETTE) if at == last else at
-            gradient = GradientBackground(colors=list(PALETTE[last]), angle=20.0)
+            left = left or list(range(len(PALETTE)))
+            at = min(left, key=lambda n: (n - at) % len(PALETTE))
+            left.remove(at)
+            gradient = GradientBackground(colors=list(PALETTE[at]), angle=20.0)
             scene = scene.model_copy(update={"background": gradient})
-        else:
-            last = -1
         found.append(scene.model_dump(mode="json"))
     return found
 

@@ -158,7 +158,9 @@ class Steps:
             case "image":
                 self._still(behind, min(size), size, out)
             case _:
-                background = Film(self._location(behind["video_id"]), self._source(behind["video_id"]), behind["start_s"])
+                background = Film(
+                    self._location(behind["video_id"]), self._source(behind["video_id"]), behind["start_s"]
+                )
         return ScenePlan(
             frames=asked["frames"], fade=asked["fade"], rate=asked["rate"], background=background, motion=motion,
             overlays=tuple(self._overlays(top)),
@@ -333,7 +335,14 @@ def _wave_header(size: int) -> bytes:
     """Return the head of a WAV file (RIFF) with `size` bytes of mono samples behind."""
     told = (1).to_bytes(2, "little") * 2 + RATE.to_bytes(4, "little") + (2 * RATE).to_bytes(4, "little")
     told += (2).to_bytes(2, "little") + (16).to_bytes(2, "little")
-    return b"RIFF" + (size + 36).to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0" + told + b"data" + size.to_bytes(4, "little")
+    return (
+        b"RIFF"
+        + (size + 36).to_bytes(4, "little")
+        + b"WAVEfmt \x10\0\0\0"
+        + told
+        + b"data"
+        + size.to_bytes(4, "little")
+    )
 
 
 def _sha256(path: Path) -> str:
