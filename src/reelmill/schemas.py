@@ -509,12 +509,23 @@ class PlanReply(Reply):
     """What a job would make; nothing was created."""
 
     dry_run: Literal[True] = True
-    video_id: str | None = Field(description="Null for a video that would be generated.")
+    video_id: str
     pipeline: str
     pipeline_version: str
     params: dict[str, Any] = Field(description="As they would be stored, with every default filled in.")
     steps: int = Field(description="How many steps the job would have.")
     plan: dict[str, Any] = Field(description="The pipeline's own preview; for `clips`, the cut list.")
+
+
+class GenerationPlan(Reply):
+    """What a video would be made of; nothing was created."""
+
+    dry_run: Literal[True] = True
+    pipeline: str
+    pipeline_version: str
+    params: dict[str, Any] = Field(description="As they would be stored, with every default filled in.")
+    steps: int = Field(description="How many steps the job would have.")
+    plan: dict[str, Any] = Field(description="For `generate`, the scenes with `estimated_s`, and the title.")
 
 
 class ArtifactReply(Reply):

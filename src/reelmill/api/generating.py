@@ -21,7 +21,7 @@ from reelmill.errors import (
 )
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job
-from reelmill.schemas import GenerateRequest, JobStatus, PlanReply
+from reelmill.schemas import GenerateRequest, GenerationPlan, JobStatus
 from reelmill.wiring import App
 
 router = APIRouter(prefix="/api/v1/videos", tags=["videos"], route_class=Guarded)
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/v1/videos", tags=["videos"], route_class=Guarded
 @router.post(
     "/generate",
     status_code=201,
-    responses={200: {"model": PlanReply, "description": "With `dry_run=true`: the plan; nothing was created."}},
+    responses={200: {"model": GenerationPlan, "description": "With `dry_run=true`: the plan; nothing was created."}},
 )
 @needs(
     "jobs:write",
@@ -51,7 +51,7 @@ def generate_video(
     who: Who,
     wanted: GenerateRequest,
     dry_run: Annotated[bool, Query(description="Only say what the job would make.")] = False,
-) -> JobStatus | PlanReply:
+) -> JobStatus | GenerationPlan:
     """Make a video out of scenes, a script or a topic.
 
     The reply has the new video's id and its job's. Once the job is completed, the video is one like any other.
@@ -60,8 +60,7 @@ def generate_video(
         chosen = app.planner.pipeline(wanted.pipeline)
         plan = app.service.plan_generation(who, wanted.pipeline, wanted.params)
         response.status_code = 200
-        return PlanReply(
-            video_id=None,
+        return GenerationPlan(
             pipeline=chosen.name,
             pipeline_version=chosen.version,
             params=app.planner.checked(chosen, wanted.params).model_dump(mode="json"),

@@ -34,6 +34,7 @@ from reelmill.schemas import (
     DeadLetter,
     DeadLetterPage,
     DeletedVideo,
+    GenerationPlan,
     InitiateReply,
     JobCreatedResponse,
     JobPage,
@@ -213,9 +214,9 @@ class Client:
         body = {"params": params, "labels": labels or {}}
         return self._wire.call(JobStatus, "POST", "/videos/generate", json=body)
 
-    def plan_generation(self, params: Mapping[str, Any]) -> PlanReply:
+    def plan_generation(self, params: Mapping[str, Any]) -> GenerationPlan:
         """Return the scenes that `generate` would make, with about their lengths; nothing is created."""
-        return self._wire.call(PlanReply, "POST", "/videos/generate?dry_run=true", json={"params": params})
+        return self._wire.call(GenerationPlan, "POST", "/videos/generate?dry_run=true", json={"params": params})
 
     def jobs(self, *, status: str | None = None, limit: int = 50, cursor: str | None = None) -> JobPage:
         """Return one page of jobs, newest first."""

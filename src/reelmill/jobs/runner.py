@@ -58,8 +58,6 @@ from reelmill.jobs.ports import (
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.runner")
 
 RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
-
-
 UNTROUBLED = {StepEvent.FINISH, StepEvent.RELEASE}
 
 
