@@ -74,7 +74,7 @@ $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(DYNALITE) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-weights: $(READY)  ## fetch the small language model that the tests of text models run
+weights: $(READY)  ## fetch the small models with which the tests write and listen
 	@$(BIN)/python scripts/fetch_samples.py --model $(SAMPLES)
 
 run: $(READY)  ## start the platform on this machine

@@ -425,6 +425,7 @@ def test_every_path_needs_a_key_with_its_scope(wire: Wire, server: Running, conn
 
 # ── the table and the page ────────────────────────────────────────────────────────────────────
 
+
 def test_the_document_marks_them_and_says_what_is_left(client: Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for alias in ALIASES:
