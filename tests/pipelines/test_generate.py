@@ -302,10 +302,8 @@ def test_a_picture_is_moved_over_without_trembling(espeak: App, source: str) -> 
     changes = np.array([np.abs(b - a).mean() for a, b in pairwise(pictures)])
     assert changes.min() > 0.25 * np.median(changes), "it never stands still"
     height, width = whole.shape
-    left, up = width * (1 - 1 / ZOOM) / 2, height * (1 - 1 / ZOOM) / 2
-    inner = Image.fromarray(whole.astype(np.uint8)).crop(
-        (round(left), round(up), round(width - left), round(height - up))
-    )
+    left, up = round(width * (1 - 1 / ZOOM) / 2), round(height * (1 - 1 / ZOOM) / 2)
+    inner = Image.fromarray(whole.astype(np.uint8)).crop((left, up, width - left, height - up))
     scaled = np.asarray(inner.resize((width, height))).astype(np.int16)
     assert np.abs(scaled - enlarged).mean() < np.abs(whole - enlarged).mean() / 2
 

@@ -38,7 +38,6 @@ def mix(
     speech: plain samples, mono, 16 bits, 48 kHz, as long as the film. length: seconds.
     Raises as `ffmpeg.run`, and OutputRejected.
     """
-    samples = round(length * RATE)
     said = [*SPEECH, local(speech)]
     telling = ["-loglevel", "info", *said, "-af", f"{loudnorm(LOUD_LUFS)}:print_format=json", "-f", "null", "-"]
     first = run(telling, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop)
@@ -46,29 +45,8 @@ def mix(
     gain_db = 0.0
     if told.integrated_lufs > QUIET_LUFS:  # by one factor, so that no word is squeezed
         gain_db = min(LOUD_LUFS - told.integrated_lufs, TRUE_PEAK_DB - told.true_peak_db)
-    exact = f"apad=whole_len={samples},atrim=end_sample={samples}"
-    voice = f"[0:a]volume={gain_db:.2f}dB,aformat=sample_fmts=fltp:channel_layouts=stereo,{exact}"
-    inputs = said
-    if music is None:
-        graph = f"{voice}[sound]"
-    else:
-        inputs = [*said, *_played(music)]
-        fade_s = min(2.0, float(length) / 4)
-        played = (
-            f"[1:{music.track.index}]aresample={RATE}:async=1:first_pts=0,"
-            f"aformat=sample_fmts=fltp:channel_layouts=stereo,{exact},volume={music.volume_db:.2f}dB,"
-            f"afade=t=in:d={fade_s / 4:.3f},afade=t=out:st={float(length) - fade_s:.3f}:d={fade_s:.3f}"
-        )
-        if music.duck:
-            graph = (
-                f"{voice},asplit[voice][key];{played}[music];"
-                f"[music][key]sidechaincompress={DUCKING}[ducked];"
-                f"[voice][ducked]amix=inputs=2:normalize=0:duration=first,{exact}[sound]"
-            )
-        else:
-            graph = (
-                f"{voice}[voice];{played}[music];[voice][music]amix=inputs=2:normalize=0:duration=first,{exact}[sound]"
-            )
+    inputs = [*said, *(_played(music) if music else [])]
+    graph = mix_graph(music, length, gain_db)
     second = run(
         [*inputs, "-filter_complex", graph, "-map", "[sound]", "-c:a", "aac", "-b:a", "160k", "-flags:a", "+bitexact",
          "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-movflags", "+faststart", "-f", "mp4",
@@ -77,6 +55,25 @@ def mix(
     )  # fmt: skip
     checked_length(output, length)
     return [first, second]
+
+
+def mix_graph(music: Music | None, length: Fraction, gain_db: float) -> str:
+    """Return the filters of a film's sound; pure. length: seconds."""
+    samples = round(length * RATE)
+    exact = f"apad=whole_len={samples},atrim=end_sample={samples}"
+    voice = f"[0:a]volume={gain_db:.2f}dB,aformat=sample_fmts=fltp:channel_layouts=stereo,{exact}"
+    if music is None:
+        return f"{voice}[sound]"
+    fade_s = min(2.0, float(length) / 4)
+    played = (
+        f"[1:{music.track.index}]aresample={RATE}:async=1:first_pts=0,"
+        f"aformat=sample_fmts=fltp:channel_layouts=stereo,{exact},volume={music.volume_db:.2f}dB,"
+        f"afade=t=in:d={fade_s / 4:.3f},afade=t=out:st={float(length) - fade_s:.3f}:d={fade_s:.3f}[music]"
+    )
+    ducked = f"asplit[voice][key];{played};[music][key]sidechaincompress={DUCKING}[under]"
+    plain = f"anull[voice];{played};[music]anull[under]"
+    mixed = f"[voice][under]amix=inputs=2:normalize=0:duration=first,{exact}[sound]"
+    return f"{voice},{ducked if music.duck else plain};{mixed}"
 
 
 def resampled(

@@ -288,21 +288,28 @@ def encode_fade(
     Raises as `ffmpeg.run`, and OutputRejected.
     """
     options = ["-an", "-sn", "-dn", "-threads", "1"]
-    even = f"settb=1/{rate},setpts=N,fps={rate},trim=end_frame={fade},format=yuv420p,setsar=1"
     finished = run(
         [
             *input_arguments(str(before), "mov", seek_s=Fraction(frames, rate), options=options),
             *input_arguments(str(after), "mov", options=options),
             "-filter_complex",
-            f"[0:v]{even}[a];[1:v]{even}[b];"
-            f"[a][b]xfade=transition={transition}:duration={microseconds(Fraction(fade, rate))}:offset=0,"
-            f"setpts=N,trim=end_frame={fade},format=yuv420p,{TAGGED}[fade]",
+            fade_graph(fade, rate, transition),
             "-map", "[fade]", *_coding(fade, rate, [0], rung, settings), local(out),
         ],
         ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop,
     )  # fmt: skip
     check_output(out, _expected(fade, rate, rung))
     return finished
+
+
+def fade_graph(fade: int, rate: int, transition: Transition) -> str:
+    """Return the filters of a fade of so many frames; pure."""
+    even = f"settb=1/{rate},setpts=N,fps={rate},trim=end_frame={fade},format=yuv420p,setsar=1"
+    return (
+        f"[0:v]{even}[a];[1:v]{even}[b];"
+        f"[a][b]xfade=transition={transition}:duration={microseconds(Fraction(fade, rate))}:offset=0,"
+        f"setpts=N,trim=end_frame={fade},format=yuv420p,{TAGGED}[fade]"
+    )
 
 
 def _expected(frames: int, rate: int, rung: Rung) -> Expected:

@@ -11,7 +11,7 @@ from reelmill.media.probe_child import DEMUXERS
 
 #: The filters of all graphs of this library; a test builds their graphs and compares.
 FILTERS = frozenset({
-    "aformat", "afade", "amix", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif", "crop",
+    "aformat", "afade", "amix", "anull", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif", "crop",
     "format", "fps", "loop", "loudnorm", "lutrgb", "overlay", "pad", "perspective", "scale", "select", "setparams",
     "setpts", "setsar", "settb", "sidechaincompress", "sidedata", "split", "tonemap", "tpad", "trim", "volume", "xfade",
     "zscale",
