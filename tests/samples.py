@@ -10,5 +10,6 @@ FOLDER = Path(os.environ.get("REELMILL_SAMPLES") or Path(__file__).parents[1] / 
 
 def sample(name: str) -> Path:
     path = FOLDER / name
-    assert path.is_file(), f"{path} is missing: run `make {'weights' if name.endswith('.gguf') else 'samples'}`"
+    task = "weights" if name.startswith("whisper/") or name.endswith(".gguf") else "samples"
+    assert path.is_file(), f"{path} is missing: run `make {task}`"
     return path

@@ -65,7 +65,14 @@
     │   ├── TextModelBusy            text_model_busy          503   tried again while the text is made
     │   ├── TextModelFailed          text_model_failed        502   tried again while the text is made
     │   ├── TextModelRefused         text_model_refused       502   tried again while the text is made
-    │   └── TextReplyBroken          text_reply_broken        502   tried again while the text is made
+    │   ├── TextReplyBroken          text_reply_broken        502   tried again while the text is made
+    │   └── TextModelNeeded          text_model_needed        409
+    ├── VoiceProblem                 speech, and what speaks
+    │   ├── VoiceNeeded              voice_needed             409
+    │   ├── VoiceUnknown             voice_unknown            422
+    │   ├── VoiceDenied              voice_denied             502
+    │   ├── VoiceUnavailable         voice_unavailable        503   retryable
+    │   └── VoiceBroken              voice_broken             502   retryable
     ├── WorkProblem                  claims and leases
     │   ├── StaleAttempt             stale_attempt            409
     │   ├── LeaseLost                lease_lost               500   counted as a crash
@@ -771,6 +778,83 @@ class TextReplyBroken(TextProblem):
     why = "It isn't JSON with a list of texts, isn't UTF-8, was cut off, or is far too long."
     remedy = "Try again; if it goes on, choose a model that supports structured output."
     passing = True
+
+
+class TextModelNeeded(TextProblem):
+    """Set a text model up, or give the script yourself."""
+
+    code = "text_model_needed"
+    status_code = 409
+    what = "A script on a topic needs a text model, and none is set up."
+    why = "Local rules vary texts; they don't write one."
+    remedy = (
+        "Set REELMILL_TEXT_MODEL=gemini/NAME with GEMINI_API_KEY, or openai/NAME with REELMILL_TEXT_MODEL_URL; "
+        "or give `script` or `scenes` instead of `topic`."
+    )
+
+
+# ── VoiceProblem ──────────────────────────────────────────────────────────────────────────────
+
+
+class VoiceProblem(ReelmillError):
+    """A narration couldn't be spoken."""
+
+    code = "voice_problem"
+    status_code = 502
+    what = "The narration couldn't be spoken."
+
+
+class VoiceNeeded(VoiceProblem):
+    """Install a voice or name one, or leave narrations out."""
+
+    code = "voice_needed"
+    status_code = 409
+    what = "The narration needs a voice, and none is set up."
+    why = "No offline voice is installed, and REELMILL_VOICE names no server's."
+    remedy = (
+        "pip install 'reelmill[voice]' (eSpeak NG) or 'reelmill[piper]' (a natural English voice); or set "
+        "REELMILL_VOICE=openai/MODEL or gemini/MODEL; or leave `narration` out."
+    )
+
+
+class VoiceUnknown(VoiceProblem):
+    """Correct the voice's name, or the model's."""
+
+    code = "voice_unknown"
+    status_code = 422
+    what = "There is no such voice."
+    why = "`voice`, or the model in REELMILL_VOICE, names one that what speaks doesn't have."
+    remedy = "Leave `voice` out for the usual one, or name one that the detail or the server's documentation lists."
+
+
+class VoiceDenied(VoiceProblem):
+    """Correct the voice's key."""
+
+    code = "voice_denied"
+    what = "The voice's server refuses the key."
+    why = "The key is missing, wrong, expired, or may not use this model."
+    remedy = "Set REELMILL_VOICE_KEY (for Gemini, GEMINI_API_KEY) to a valid key; then `reelmill doctor voice`."
+
+
+class VoiceUnavailable(VoiceProblem):
+    """Start the voice's server, or wait: it is tried again."""
+
+    code = "voice_unavailable"
+    status_code = 503
+    what = "The voice's server doesn't answer now."
+    why = "It isn't running, is overloaded, its quota is used up, or the network is down."
+    remedy = "Start it, or correct REELMILL_VOICE_URL; REELMILL_VOICE=espeak speaks without a network."
+    retryable = True
+
+
+class VoiceBroken(VoiceProblem):
+    """Try again; the detail says what is wrong with the speech."""
+
+    code = "voice_broken"
+    what = "What came back isn't speech that can be used."
+    why = "It isn't a WAV file of 16 bits, is silent or far too long, or the voice's process failed."
+    remedy = "Retry the job; if it happens again, reword the line in the detail, or choose another voice."
+    retryable = True
 
 
 # ── WorkProblem ───────────────────────────────────────────────────────────────────────────────

@@ -469,6 +469,32 @@ class JobRequest(Request):
     then: list[Follower] = Field(default_factory=list, max_length=16, description=THEN)
 
 
+class GenerateRequest(Request):
+    """Make a video that isn't there yet."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "params": {
+                        "script": "# Summer sale\n\nFrom Monday on, everything is half price.\n\n# See you there",
+                        "aspect": "9:16",
+                        "quality_levels": ["720p", "1080p"],
+                    },
+                    "labels": {"campaign": "summer"},
+                }
+            ]
+        }
+    )
+
+    params: dict[str, Any] = Field(description="The pipeline's parameters; see GET /pipelines.")
+    pipeline: PipelineName = Field("generate", description="What makes it.")
+    labels: dict[LabelName, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Any names and values to find the video by later."
+    )
+    priority: Priority = Field(0, description="Higher is worked on earlier.")
+
+
 class PriorityRequest(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 10}]})
 
@@ -622,6 +648,17 @@ class PlanReply(Reply):
     params: dict[str, Any] = Field(description="As they would be stored, with every default filled in.")
     steps: int = Field(description="How many steps the job would have.")
     plan: dict[str, Any] = Field(description="The pipeline's own preview; for `clips`, the cut list.")
+
+
+class GenerationPlan(Reply):
+    """What a video would be made of; nothing was created."""
+
+    dry_run: Literal[True] = True
+    pipeline: str
+    pipeline_version: str
+    params: dict[str, Any] = Field(description="As they would be stored, with every default filled in.")
+    steps: int = Field(description="How many steps the job would have.")
+    plan: dict[str, Any] = Field(description="For `generate`, the scenes with `estimated_s`, and the title.")
 
 
 class ArtifactReply(Reply):

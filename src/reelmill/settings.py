@@ -216,6 +216,25 @@ class Settings(BaseSettings):
         "Then costs are told beside tokens.",
     )
 
+    voice: str | None = Field(
+        None,
+        pattern=r"^(off|espeak|piper(/[!-~]{1,400})?|(gemini|openai)/[A-Za-z0-9_.:@/-]{1,200})$",
+        description="What speaks narrations: `espeak` (`reelmill[voice]`), `piper` (`reelmill[piper]`) or "
+        "`piper/PATH.onnx`, `openai/MODEL` (any server with OpenAI's `/audio/speech`), `gemini/MODEL`, or `off`. "
+        "Default: Piper if it is installed, else eSpeak NG, else none.",
+    )
+    voice_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+        description="Base URL of the voice's server, e.g. `http://127.0.0.1:8880/v1`. Default: the provider's own.",
+    )
+    voice_key: SecretStr | None = Field(
+        None, min_length=1, description="Key for the voice's server, if it wants one; Gemini also takes its own."
+    )
+    voice_timeout_s: float = Field(
+        60.0, gt=0, le=600, description="Longest wait for an answer of the voice's server, in seconds."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
 

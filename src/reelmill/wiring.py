@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
@@ -12,14 +11,15 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 
 from reelmill import __version__
+from reelmill.data_lock import DataLock
 from reelmill.dispatch.inline import InlineDispatcher
-from reelmill.errors import DataFolderLocked, NotOffered, SettingInvalid, StorageProblem
+from reelmill.errors import NotOffered, SettingInvalid, StorageProblem
 from reelmill.jobs.admission import Admission, Quotas
 from reelmill.jobs.chain import Chain
 from reelmill.jobs.feed import Feed
@@ -32,6 +32,7 @@ from reelmill.jobs.ports import (
     Dispatcher,
     JobStore,
     Keeping,
+    Narrator,
     ObjectStore,
     Pipeline,
     Rules,
@@ -67,6 +68,8 @@ from reelmill.stores.sql import open_store as open_sql
 from reelmill.texts import Maker
 from reelmill.texts.cache import ReplyCache
 from reelmill.texts.opening import open_model
+from reelmill.voices import Narrating
+from reelmill.voices.opening import open_voice
 
 if TYPE_CHECKING:
     from reelmill.stores.dynamo.table import Table
@@ -90,6 +93,7 @@ class App:
     files: Files
     texts: Maker
     text_previews: TextPreviews
+    voices: Narrating
     service: Service
     planner: Planner
     chain: Chain
@@ -142,6 +146,7 @@ class App:
         self.observer.traces.stop()
         self.texts.close()
         self.text_previews.close()
+        self.voices.close()
         self.store.close_engine()
         if self.lock is not None:
             self.lock.give()
@@ -182,7 +187,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
     watched = observed(objects, observer)
     texts = open_texts(settings, ReplyCache(watched))
-    tools = toolbox(settings, texts)
+    voices = Narrating(open_voice(settings), objects=watched)
+    tools = toolbox(settings, texts, voices)
     pipelines = load_pipelines(tools)
     files = Files(
         watched,
@@ -318,6 +324,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
         files=files,
         texts=texts,
         text_previews=TextPreviews(tools, settings.data / "scratch"),
+        voices=voices,
         service=service,
         planner=planner,
         chain=chain,
@@ -474,8 +481,8 @@ def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
     )
 
 
-def toolbox(settings: Settings, texts: TextMaker | None = None) -> Toolbox:
-    """Return what pipelines work with. texts: local rules by default. Raises ToolMissing."""
+def toolbox(settings: Settings, texts: TextMaker | None = None, voices: Narrator | None = None) -> Toolbox:
+    """Return what pipelines work with. texts: local rules by default; voices: none. Raises ToolMissing."""
     return Toolbox(
         ffmpeg=find_ffmpeg(str(settings.ffmpeg) if settings.ffmpeg else None),
         threads=settings.threads,
@@ -483,6 +490,7 @@ def toolbox(settings: Settings, texts: TextMaker | None = None) -> Toolbox:
         memory_bytes=settings.memory_limit_mb << 20,
         texts=texts or Maker(),
         fonts=read_shelf(settings.fonts),
+        voices=voices or Narrating(),
     )
 
 
@@ -574,26 +582,3 @@ def _prober(settings: Settings, observer: PlatformObserver) -> Callable[[Located
             return probe(str(located), scratch=scratch).to_json()
 
     return run
-
-
-class DataLock:
-    """An exclusive lock on the data folder, held as long as the process lives."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[str] | None = None
-
-    def take(self) -> None:
-        """Raises DataFolderLocked when another process has it."""
-        file = self._path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise DataFolderLocked(f"Another Reelmill server uses {self._path.parent}.") from error
-        self._file = file
-
-    def give(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None

@@ -217,6 +217,9 @@ ROWS = {
     "GET /api/v1/videos/{video_id}/waveform": Row("jobs:read", video),
     "GET /api/v1/videos/{video_id}/play": Row("jobs:read", video),
     "POST /api/v1/videos/analyze-duration": Row("jobs:read", video, body=dict),
+    "POST /api/v1/videos/generate": Row(
+        "jobs:write", body=lambda ids: {"params": {"scenes": [{"text": "Hello"}]}}, status=201
+    ),
     "GET /api/v1/jobs": Row("jobs:read", video, query=dict),
     "POST /api/v1/jobs": Row("jobs:write", video, body=lambda ids: {**ids, **JOB}, status=201),
     "GET /api/v1/jobs/{job_id}": Row("jobs:read", ended_job),

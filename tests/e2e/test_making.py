@@ -108,3 +108,31 @@ def test_killed_in_the_middle_it_goes_on_with_the_chunks_that_are_there(film: Pa
         assert status["status"] == "completed", status
         after = {one["index"]: one["attempt"] for one in chunks()}
         assert len(after) == 4 and before and before.items() <= after.items()
+
+
+@pytest.mark.req("E-01")
+def test_the_page_on_generating_works_as_it_stands(server: Server, tmp_path: Path) -> None:
+    env = {
+        **os.environ, "PATH": f"{REELMILL.parent}:{os.environ['PATH']}", "URL": server.url, "KEY": server.key,
+        "REELMILL_VOICE": "espeak",
+    }  # fmt: skip
+    page = "generate-a-video.md"
+    told = [*commands(page, "printf"), *commands(page, "reelmill"), *commands(page, "curl")]
+    assert len(told) == 4
+    for line in told:
+        line = line.replace("720p", "360p")
+        done = subprocess.run(["bash", "-c", line], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+    begun = json.loads(done.stdout)
+    for folder in ("lake", "lake-again"):
+        names = {path.name for path in (tmp_path / folder).iterdir()}
+        assert names == {"360p.mp4", "poster.jpg", "captions.vtt", "manifest.json", "script.json"}
+    assert len({(tmp_path / folder / "360p.mp4").read_bytes() for folder in ("lake", "lake-again")}) == 1
+    assert server.wait(begun["job_id"], seconds=240)["status"] == "completed"
+    with Client(server.url, server.key, state=tmp_path / "state") as client:
+        plan = client.plan_generation({"script": "# One\n\nTwo words."})
+        assert [scene["text"] for scene in plan.plan["scenes"]] == ["One"]
+        job = client.generate({"scenes": [{"text": "Hello", "duration_s": 1.0}], "quality_levels": ["360p"]})
+        assert client.wait(job.job_id).status == "completed"
+        client.download_results(job.job_id, tmp_path / "film")
+    assert list((tmp_path / "film").rglob("*360p*.mp4"))

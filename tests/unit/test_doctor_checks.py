@@ -18,8 +18,10 @@ from reelmill.doctor.findings import Check, Examiner, Level, failed, ok
 from reelmill.errors import DiskLow
 from reelmill.media import ClipPlan, ClipSettings, ProxySettings, clip_arguments, find_ffmpeg, grid, probe, tools
 from reelmill.media.graphs import Shape, overlay_graph, picture_graph, sound_graph
+from reelmill.media.mixing import Music, mix_graph
 from reelmill.media.paint import Picture
 from reelmill.media.proxy import proxy_arguments
+from reelmill.media.scenes import Film, Overlay, ScenePlan, SceneSettings, fade_graph, scene_arguments, sizes
 from reelmill.media.sound import loudnorm
 from reelmill.stores.sql import SqlStore
 
@@ -200,6 +202,14 @@ def test_the_filters_asked_for_are_those_of_the_graphs(tmp_path: Path) -> None:
     whole = proxy_arguments("film.mp4", source, small, even, tmp_path / "o.mp4", references=True)
     graphs.append(whole[whole.index("-filter_complex") + 1])
     graphs.append(f"[sound]{loudnorm(-16)}[told]")
+    film = Film("film.mp4", source, 0.0)
+    for background in (tmp_path / "still.png", film):
+        plan = ScenePlan(30, 14, 30, background, "zoom_in", (Overlay(text, 0, 9),))
+        arguments = scene_arguments(plan, sizes("16:9", [360]), SceneSettings(), {"360p": tmp_path / "o.mp4"})
+        graphs.append(arguments[arguments.index("-filter_complex") + 1])
+    graphs.append(fade_graph(14, 30, "fade"))
+    played = Music("film.mp4", source, source.audio_tracks[0], -6.0, duck=True)
+    graphs += [mix_graph(replace(played, duck=duck), Fraction(4), 0.0) for duck in (True, False)]
 
     assert set().union(*map(names_in, graphs)) == tools.FILTERS
 

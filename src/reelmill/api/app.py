@@ -24,6 +24,7 @@ from reelmill.api import (
     delivery,
     errors,
     events,
+    generating,
     health,
     jobs,
     metrics,
@@ -117,6 +118,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
         api.include_router(object_routes(app.files.spool, elsewhere=lambda grant: _stored(app, grant)))
     for routes in (
         uploads.router,
+        generating.router,
         videos.router,
         sources.router,
         jobs.router,

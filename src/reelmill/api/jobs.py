@@ -29,7 +29,7 @@ from reelmill.jobs.chain import checked as checked_chain
 from reelmill.jobs.chain import follower_of
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Artifact, Attempt, Job, Stage, Step
-from reelmill.jobs.service import has_results
+from reelmill.jobs.results import has_results
 from reelmill.schemas import (
     ArtifactList,
     ArtifactReply,

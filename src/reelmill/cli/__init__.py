@@ -19,6 +19,7 @@ from reelmill.cli import (
     database,
     demo,
     doctor,
+    generate,
     imports,
     jobs,
     keys,
@@ -44,6 +45,7 @@ app.command()(worker.workers)
 app.add_typer(cluster.app, name="cluster")
 app.command()(demo.demo)
 app.command()(clip.clip)
+app.command()(generate.generate)
 app.command()(doctor.doctor)
 app.command()(upload.upload)
 app.command()(jobs.watch)

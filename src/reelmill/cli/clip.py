@@ -112,9 +112,9 @@ def clip(
     targets = folders_for(files, out)
     work = targets[0].parent
     work.mkdir(parents=True, exist_ok=True)
-    mode = 0o666 & ~_umask()
+    mode = 0o666 & ~umask()
     code = Code.OK
-    with tempfile.TemporaryDirectory(prefix=".reelmill-", dir=work) as data, _platform(Path(data)) as app:
+    with tempfile.TemporaryDirectory(prefix=".reelmill-", dir=work) as data, own_platform(Path(data)) as app:
         for file, target in zip(files, targets, strict=True):
             try:
                 manifest = clip_one(app, file, target, wanted, mode, as_json=as_json)
@@ -283,7 +283,7 @@ def folders_for(files: Sequence[Path], out: Path | None) -> list[Path]:
     return folders
 
 
-def _platform(data: Path) -> App:
+def own_platform(data: Path) -> App:
     """Return a platform of our own in a folder that is removed afterwards."""
     from reelmill import logs, wiring
     from reelmill.settings import read_settings
@@ -299,7 +299,7 @@ def _platform(data: Path) -> App:
     return wiring.build(settings.model_copy(update={"broker_url": None}))  # nobody else works in this folder
 
 
-def _umask() -> int:
+def umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

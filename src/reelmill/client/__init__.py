@@ -35,6 +35,7 @@ from reelmill.schemas import (
     DeadLetter,
     DeadLetterPage,
     DeletedVideo,
+    GenerationPlan,
     InitiateReply,
     JobCreatedResponse,
     JobPage,
@@ -231,6 +232,18 @@ class Client:
         """Return what `create_job` would make; nothing is created."""
         body = {"video_id": video_id, "pipeline": pipeline, "params": params}
         return self._wire.call(PlanReply, "POST", "/jobs?dry_run=true", json=body)
+
+    def generate(self, params: Mapping[str, Any], *, labels: Mapping[str, str] | None = None) -> JobStatus:
+        """Make a video out of `scenes`, a `script` or a `topic`; return its job, which names the video.
+
+        Raises ParamsInvalid, VoiceNeeded, TextModelNeeded, NotFound.
+        """
+        body = {"params": params, "labels": labels or {}}
+        return self._wire.call(JobStatus, "POST", "/videos/generate", json=body)
+
+    def plan_generation(self, params: Mapping[str, Any]) -> GenerationPlan:
+        """Return the scenes that `generate` would make, with about their lengths; nothing is created."""
+        return self._wire.call(GenerationPlan, "POST", "/videos/generate?dry_run=true", json={"params": params})
 
     def jobs(self, *, status: str | None = None, limit: int = 50, cursor: str | None = None) -> JobPage:
         """Return one page of jobs, newest first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from reelmill import wiring
-from reelmill.doctor import broker, database, machine, storage, text_model
+from reelmill.doctor import broker, database, machine, storage, text_model, voice
 from reelmill.doctor.browser import Browser
 from reelmill.doctor.findings import Check, Finding, failed, ok, warned
 from reelmill.errors import PublicUrlBroken, StorageDenied, StorageUnavailable
@@ -129,6 +129,7 @@ class Installation:
                 look=lambda: text_model.answers(s),
                 limit_s=s.text_model_timeout_s + 15,
             ),
+            Check(name="voice", title="voice", look=lambda: voice.answers(s), limit_s=s.voice_timeout_s + 15),
         ]
 
     def _database(self) -> Finding:

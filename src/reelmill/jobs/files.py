@@ -214,6 +214,14 @@ def once(_what: str, act: Callable[[], T]) -> T:
     return act()
 
 
+def sha256_at(objects: ObjectStore, key: str) -> str:
+    """Return an object's, read through."""
+    digest = hashlib.sha256()
+    for block in objects.open(key):
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -87,6 +87,8 @@ class Planner:
         """
         if source is None:
             raise UploadNeeded
+        if source.get("generated", pipeline.name) != pipeline.name and "video" not in source:
+            raise UploadNeeded("This video is still being generated: wait until its job is completed.")
         try:
             preview = pipeline.preview(source, params, found) if found else pipeline.preview(source, params)  # type: ignore[call-arg]
         except TooManySteps as many:  # a pipeline's own cap, which spares it planning them

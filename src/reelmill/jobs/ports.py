@@ -49,6 +49,7 @@ from reelmill.jobs.model import (
     Video,
     Worker,
 )
+from reelmill.jobs.speech import Speech
 from reelmill.jobs.texts import TextAsk, TextReply, Variations, WantedTexts
 
 T = TypeVar("T")
@@ -204,6 +205,13 @@ class JobStore(Protocol):
 
         then: an Opening queues the job with these steps; a Failure fails it; None leaves jobs alone.
         Raises TransitionRefused when the upload was recorded before, or the job left the statuses that take UPLOADED.
+        """
+        ...
+
+    def became(self, video_id: str, *, source: Json, size_bytes: int, sha256: str) -> None:
+        """Record what a generated video has become: its source is in storage, whole. Repeatable.
+
+        Raises NotFound when its row, or its source's time, is gone.
         """
         ...
 
@@ -1004,6 +1012,10 @@ class TextMaker(Protocol):
 
     model_name: str | None  #: None: only local rules
 
+    def compose(self, tenant: str, ask: TextAsk, *, stop: threading.Event | None = None) -> list[str]:
+        """Return `ask.count` texts that only a model can write. Raises TextModelNeeded, TextProblem, Stopped."""
+        ...
+
     def vary(
         self,
         tenant: str,
@@ -1018,6 +1030,42 @@ class TextMaker(Protocol):
         Raises VariationsUnavailable, TextContractBroken, and with `fill` off or for a wrong key or model what the
         model raises; SettingInvalid when only a model may make them and there is none; Stopped.
         """
+        ...
+
+
+# ── Voice ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Voice(Protocol):
+    """What speaks: a process of this machine, or a server."""
+
+    name: str  #: engine, version and model: another one sounds different
+
+    def speak(self, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event) -> list[Speech]:
+        """Speak each line by itself; nothing is repeated here. voice: a name that it knows; None: its usual one.
+
+        Raises VoiceProblem, each kind by its name; Stopped, DeadlineExceeded, ChildCrashed.
+        """
+        ...
+
+    def check(self) -> str:
+        """See that it is there and takes our key, speaking nothing; return a word on it. Raises VoiceProblem."""
+        ...
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ...
+
+
+class Narrator(Protocol):
+    """Speaks lines, and never the same line twice: what was spoken is kept by tenant, voice and words."""
+
+    voice_name: str | None  #: None: there is no voice
+
+    def narrate(
+        self, tenant: str, lines: Sequence[str], voice: str | None, *, scratch: Path, stop: threading.Event
+    ) -> list[Speech]:
+        """Return each line's speech, without silence around it. Raises VoiceNeeded, and as `Voice.speak`."""
         ...
 
 
@@ -1068,6 +1116,13 @@ class Work(Protocol):
         """Store a file for later steps of the same job; return its key, for the step's output under `kept`.
 
         It is no artifact, and gone when the job is completed. Raises Stopped, StorageProblem.
+        """
+        ...
+
+    def become(self, path: Path, source: Json) -> None:
+        """Make a checked MP4 the source of the job's own generated video; repeatable. source: its probe.
+
+        From then on other pipelines run on it. Raises Stopped, StorageProblem.
         """
         ...
 

@@ -10,11 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from reelmill.errors import NotFound
-from reelmill.jobs.model import Artifact
+from reelmill.jobs.lifecycle import Status
+from reelmill.jobs.model import Artifact, Job
 
 MASTER, MEDIA, SEGMENT = "hls_master", "hls_media", "hls_segment"
 PLAYLISTS = (MASTER, MEDIA)
 PICTURES = ("poster", "thumbnail", "contact_sheet", "timeline")  #: in this order the first of these stands for the job
+
+
+def has_results(job: Job) -> bool:
+    """Tell whether a job's files may be taken: all are made, if they may still wait in a spool to be stored."""
+    return job.status is Status.COMPLETED or job.storing
 
 
 def quality(artifact: Artifact) -> str | None:

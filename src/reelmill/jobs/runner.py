@@ -56,8 +56,6 @@ from reelmill.jobs.work import StepWork, shown_command
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.runner")
 
 RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
-
-
 UNTROUBLED = {StepEvent.FINISH, StepEvent.RELEASE}
 
 

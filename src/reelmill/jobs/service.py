@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 import uuid
@@ -32,7 +31,8 @@ from reelmill.errors import (
 from reelmill.jobs import chain
 from reelmill.jobs.admission import Admission
 from reelmill.jobs.endings import tell_end
-from reelmill.jobs.files import Files
+from reelmill.jobs.files import Files, sha256_at
+from reelmill.jobs.generating import filename_of, generation
 from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus, sources
 from reelmill.jobs.locks import KeyedLock
@@ -40,16 +40,8 @@ from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, Signed
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
 from reelmill.jobs.planning import Planner, stages_of
-from reelmill.jobs.ports import (
-    UNOBSERVED,
-    Failure,
-    JobStore,
-    NewJob,
-    NewVideo,
-    Observer,
-    Opening,
-    Pipeline,
-)
+from reelmill.jobs.ports import UNOBSERVED, Failure, JobStore, NewJob, NewVideo, Observer, Opening, Pipeline
+from reelmill.jobs.results import has_results
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.jobs")
 
@@ -292,7 +284,7 @@ class Service:
             raise UploadMismatch(f"{video.size_bytes} bytes were announced, {there.size_bytes} arrived.")
         sha256 = there.sha256
         if video.sha256 is not None:
-            sha256 = sha256 or self._sha256(video.key)
+            sha256 = sha256 or sha256_at(self.objects, video.key)
             if sha256 != video.sha256:
                 raise UploadMismatch("The SHA-256 of the object differs from the announced one.")
         # What the steps' digests know the source by: its content where that is known, else this very upload.
@@ -440,6 +432,51 @@ class Service:
         self.planner.begin(job, opening)
         return self.store.job(job.id)
 
+    def plan_generation(self, caller: Caller, pipeline: str, params: Json) -> Json:
+        """Return what `generate` would make. Raises as that."""
+        chosen, checked, source = generation(self.planner, self.store, caller, pipeline, params)
+        plan = self.planner.previewed(chosen, checked, source)
+        self.planner.first_stage(chosen, checked, source, caller.tenant)
+        return plan
+
+    def generate(
+        self,
+        caller: Caller,
+        params: Json,
+        *,
+        pipeline: str = "generate",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+        video_id: str | None = None,
+    ) -> Job:
+        """Make a video that isn't there yet, with the queued job that makes it.
+
+        Its source comes when the job publishes it; until then other pipelines refuse it. video_id: a new UUID, for a
+        request that may come again. Raises NotFound, UploadNeeded or SourceGone for a video that the film is made of;
+        ParamsInvalid, VoiceNeeded, TextModelNeeded, PipelineUnknown, PipelineOff, JobsQuotaReached.
+        """
+        chosen, checked, source = generation(self.planner, self.store, caller, pipeline, params)
+        plan = self.planner.previewed(chosen, checked, source)
+        video_id = video_id or str(uuid.uuid4())
+        video = NewVideo(
+            id=video_id,
+            tenant=caller.tenant,
+            user_id=caller.user_id,
+            filename=filename_of(str(plan["title"])),
+            content_type="video/mp4",
+            size_bytes=0,
+            sha256=None,
+            key=source_key(caller.tenant, video_id),
+            labels=dict(labels or {}),
+            upload_ttl_s=self.policy.upload_ttl_s,
+        )
+        self.admission.job(caller.tenant, pipeline)
+        job = self._new_job(caller, video_id, chosen, checked, priority)
+        told = {**source, "identity": f"video:{video_id}", "filename": video.filename}
+        done = self._record_upload(*self.store.add_video(video, job), told)
+        assert done.job is not None, "it was made with its video"
+        return done.job
+
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Stop a job; its workers kill their processes within seconds. Raises TransitionRefused when it has ended."""
         self.store.job(job_id, caller.tenant)
@@ -541,17 +578,6 @@ class Service:
         for name in chain.pipelines_of(following):
             self.admission.pipeline(job.tenant, name)
         return replace(job, reuse=reuse, then=following)
-
-    def _sha256(self, key: str) -> str:
-        digest = hashlib.sha256()
-        for block in self.objects.open(key):
-            digest.update(block)
-        return digest.hexdigest()
-
-
-def has_results(job: Job) -> bool:
-    """Tell whether a job's files may be taken: all are made, if they may still wait in a spool to be stored."""
-    return job.status is Status.COMPLETED or job.storing
 
 
 def _takes_upload(job: Job) -> bool:

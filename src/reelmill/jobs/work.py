@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reelmill.errors import DatabaseUnavailable, ObjectMissing, StaleAttempt, Stopped, StorageUnavailable
 from reelmill.jobs.files import Files, sha256_of
+from reelmill.jobs.generating import become
 from reelmill.jobs.keys import is_beside, output_key
 from reelmill.jobs.model import Artifact, Claim, Json, Located, NewArtifact
 from reelmill.jobs.ports import UNOBSERVED, Held, JobStore, Observer
@@ -128,6 +129,10 @@ class StepWork:
             self._files.delete(made.key)
             raise StorageUnavailable(f"{name} is for other machines, which storage alone reaches")
         return made.key
+
+    def become(self, path: Path, source: Json) -> None:
+        self._check_held()
+        become(self._store, self._files.objects, self.claim.video, path, source)
 
     def discard(self) -> None:
         """Remove what was published for nothing; what can't be removed now is swept later.

@@ -79,7 +79,7 @@ def encode_sound(
         arguments = ["-loglevel", "info", *head, f"{graph};[sound]{loudnorm(loudness_lufs)}:print_format=json[told]",
                      "-map", "[told]", "-f", "null", "-"]  # fmt: skip
         runs.append(run(arguments, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop))
-        measured = _measured(runs[0].stderr_tail)
+        measured = measured_loudness(runs[0].stderr_tail)
         if measured.integrated_lufs <= QUIET_LUFS:
             measured = None
     if measured is not None and loudness_lufs is not None:
@@ -93,7 +93,7 @@ def encode_sound(
     arguments = [*head, graph, *words, "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact",
                  "-movflags", "+faststart", "-f", "mp4", local(output)]  # fmt: skip
     runs.append(run(arguments, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop, on_progress=on_progress))
-    channels = _checked(output, length)
+    channels = checked_length(output, length)
     return Sound(output, tuple(runs), measured, channels, rate)
 
 
@@ -109,7 +109,7 @@ def loudnorm(wanted_lufs: float, measured: Loudness | None = None) -> str:
     )
 
 
-def _measured(stderr: str) -> Loudness:
+def measured_loudness(stderr: str) -> Loudness:
     """Return what the first pass printed. Raises EncodeFailed."""
     try:
         told = json.loads(stderr[stderr.rindex("{") : stderr.rindex("}") + 1])
@@ -119,7 +119,7 @@ def _measured(stderr: str) -> Loudness:
         raise EncodeFailed("ffmpeg didn't tell the loudness that it measured.", stderr=stderr) from problem
 
 
-def _checked(path: Path, length: Fraction) -> int:
+def checked_length(path: Path, length: Fraction) -> int:
     """Return the channels of a sound that is as long as it should be. Raises OutputRejected."""
     try:
         with av.open(f"file:{path.absolute()}", format="mov") as container:

@@ -11,16 +11,19 @@ from reelmill.media.probe_child import DEMUXERS
 
 #: The filters of all graphs of this library; a test builds their graphs and compares.
 FILTERS = frozenset({
-    "aformat", "anullsrc", "apad", "aresample", "asetpts", "atrim", "bwdif", "crop", "format", "fps", "loudnorm",
-    "lutrgb", "overlay", "pad", "scale", "select", "setparams", "setpts", "setsar", "settb", "sidedata", "split",
-    "tonemap", "tpad", "trim", "zscale",
+    "aformat", "afade", "amix", "anull", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif", "crop",
+    "format", "fps", "loop", "loudnorm", "lutrgb", "overlay", "pad", "perspective", "scale", "select", "setparams",
+    "setpts", "setsar", "settb", "sidechaincompress", "sidedata", "split", "tonemap", "tpad", "trim", "volume", "xfade",
+    "zscale",
 })  # fmt: skip
-ENCODERS = frozenset({*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "ppm", "wrapped_avframe"})
+ENCODERS = frozenset(
+    {*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "pcm_s16le", "ppm", "wrapped_avframe"}
+)
 NEEDED: Mapping[str, frozenset[str]] = {
     "filters": FILTERS,
     "encoders": ENCODERS,
-    "demuxers": frozenset({*DEMUXERS, "png_pipe"}),
-    "muxers": frozenset({"mp4", "image2", "null"}),
+    "demuxers": frozenset({*DEMUXERS, "png_pipe", "s16le"}),
+    "muxers": frozenset({"mp4", "image2", "null", "s16le"}),
     "bsfs": frozenset({"setts"}),
     "protocols": frozenset({"file", "http", "https", "tcp", "tls"}),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reelmill import __version__
-from reelmill.jobs.ports import TextMaker
+from reelmill.jobs.ports import Narrator, TextMaker
 from reelmill.media.own_fonts import FontShelf
 
 NO_FONTS = FontShelf()
@@ -26,6 +26,7 @@ class Toolbox:
     memory_bytes: int = 0  #: that a media process may hold; 0 = no limit
     texts: TextMaker  #: varies texts
     fonts: FontShelf = NO_FONTS  #: fonts of one's own
+    voices: Narrator  #: speaks narrations
 
 
 def digest(*, kind: str, version: str, params: Any, inputs: Sequence[str], tenant: str) -> str:

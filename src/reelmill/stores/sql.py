@@ -205,6 +205,13 @@ class SqlStore(SqlReads, SqlWork, SqlWorkers, SqlKeeping, SqlFollowing):
         return job
 
     @writing
+    def became(self, tx: Connection, video_id: str, *, source: Json, size_bytes: int, sha256: str) -> None:
+        told = {"source": dict(source), "size_bytes": size_bytes, "sha256": sha256, "uploaded_at": now()}
+        taken = videos.c.id == video_id, videos.c.upload_status == UploadStatus.UPLOADED
+        if not tx.execute(sa.update(videos).where(*taken).values(told)).rowcount:
+            raise NotFound(f"There is no video {video_id}.")
+
+    @writing
     def reject_upload(
         self, tx: Connection, video_id: str, job_id: str | None, failure: Failure, upload_status: UploadStatus | None
     ) -> Job | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -16,9 +17,11 @@ from reelmill.errors import (
     Stopped,
     TextContractBroken,
     TextModelDenied,
+    TextModelNeeded,
     TextModelTimedOut,
     TextModelUnknown,
     TextProblem,
+    TextReplyBroken,
     VariationsUnavailable,
 )
 from reelmill.jobs.ports import TextModel
@@ -134,6 +137,20 @@ class Maker:
             warnings=warnings,
         )
 
+    def compose(self, tenant: str, ask: TextAsk, *, stop: threading.Event | None = None) -> list[str]:
+        if self._model is None:
+            raise TextModelNeeded
+        kept = self._cache.find(tenant, self._model.name, ask) if self._cache else None
+        if kept is None:
+            until = time.monotonic() + self._patience_s
+            reply = self._asked(self._model, ask, stop or threading.Event(), until)
+            if len(reply.texts) < ask.count:
+                raise TextReplyBroken(f"{ask.count} texts were asked for, {len(reply.texts)} came.")
+            kept = reply
+            if self._cache:
+                self._cache.keep(tenant, self._model.name, ask, reply)
+        return list(kept.texts[: ask.count])
+
     def check(self) -> str:
         """Return a word on what makes the texts. Raises TextProblem."""
         return self._model.check() if self._model else "local rules"
@@ -160,13 +177,23 @@ class Maker:
         kept = self._cache.find(work.tenant, model.name, ask) if self._cache else None
         if kept is not None:
             return kept
-        for tries in range(1 + MAX_RETRIES):
-            if work.stop.is_set():
+        reply = self._asked(model, ask, work.stop, work.until)
+        work.requests += 1
+        work.tokens_in += reply.tokens_in
+        work.tokens_out += reply.tokens_out
+        if self._cache:
+            self._cache.keep(work.tenant, model.name, ask, reply)
+        return reply
+
+    def _asked(self, model: TextModel, ask: TextAsk, stop: threading.Event, until: float) -> TextReply:
+        """Return a new answer, tried again where that may help. Raises TextProblem, Stopped."""
+        for tries in itertools.count():
+            if stop.is_set():
                 raise Stopped
-            if time.monotonic() > work.until:
+            if time.monotonic() > until:
                 raise TextModelTimedOut(f"{model.name} had its time: it isn't asked again.")
             try:
-                reply = model.write(ask)
+                return model.write(ask)
             except TextProblem as problem:
                 pause_s = self._backoff_s * 2**tries * (1 + random.random())  # noqa: S311 - spreads retries
                 pause_s = max(pause_s, float(problem.extra.get("retry_after_s", 0.0)))
@@ -175,15 +202,8 @@ class Maker:
                 )
                 if not problem.passing or tries == MAX_RETRIES or pause_s > max(LONGEST_WAIT_S, self._backoff_s * 16):
                     raise
-                work.stop.wait(pause_s)
-                continue
-            break
-        work.requests += 1
-        work.tokens_in += reply.tokens_in
-        work.tokens_out += reply.tokens_out
-        if self._cache:
-            self._cache.keep(work.tenant, model.name, ask, reply)
-        return reply
+                stop.wait(pause_s)
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _cost(self, work: _Work) -> float | None:
         if self._price is None:

@@ -954,6 +954,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/videos/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Generate Video
+         * @description Make a video out of scenes, a script or a topic.
+         *
+         *     The reply has the new video's id and its job's. Once the job is completed, the video is one like any other.
+         */
+        post: operations["generate_video"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/videos/jobs/{job_id}/download": {
         parameters: {
             query?: never;
@@ -1907,6 +1929,86 @@ export interface components {
              * @description Why it, or a part of it, wasn't started.
              */
             why: string | null;
+        };
+        /**
+         * GenerateRequest
+         * @description Make a video that isn't there yet.
+         * @example {
+         *       "labels": {
+         *         "campaign": "summer"
+         *       },
+         *       "params": {
+         *         "aspect": "9:16",
+         *         "quality_levels": [
+         *           "720p",
+         *           "1080p"
+         *         ],
+         *         "script": "# Summer sale\n\nFrom Monday on, everything is half price.\n\n# See you there"
+         *       }
+         *     }
+         */
+        GenerateRequest: {
+            /**
+             * Labels
+             * @description Any names and values to find the video by later.
+             */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Params
+             * @description The pipeline's parameters; see GET /pipelines.
+             */
+            params: {
+                [key: string]: unknown;
+            };
+            /**
+             * Pipeline
+             * @description What makes it.
+             * @default generate
+             */
+            pipeline: string;
+            /**
+             * Priority
+             * @description Higher is worked on earlier.
+             * @default 0
+             */
+            priority: number;
+        };
+        /**
+         * GenerationPlan
+         * @description What a video would be made of; nothing was created.
+         */
+        GenerationPlan: {
+            /**
+             * Dry Run
+             * @default true
+             * @constant
+             */
+            dry_run: true;
+            /**
+             * Params
+             * @description As they would be stored, with every default filled in.
+             */
+            params: {
+                [key: string]: unknown;
+            };
+            /** Pipeline */
+            pipeline: string;
+            /** Pipeline Version */
+            pipeline_version: string;
+            /**
+             * Plan
+             * @description For `generate`, the scenes with `estimated_s`, and the title.
+             */
+            plan: {
+                [key: string]: unknown;
+            };
+            /**
+             * Steps
+             * @description How many steps the job would have.
+             */
+            steps: number;
         };
         /** HealthReply */
         HealthReply: {
@@ -9402,6 +9504,140 @@ export interface operations {
                 };
             };
             /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    generate_video: {
+        parameters: {
+            query?: {
+                /** @description Only say what the job would make. */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description 1–255 visible ASCII characters. For 24 hours the same key and body get the same reply. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateRequest"];
+            };
+        };
+        responses: {
+            /** @description With `dry_run=true`: the plan; nothing was created. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationPlan"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"] | components["schemas"]["GenerationPlan"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `not_found`: There is nothing by this id.
+             *     - `pipeline_unknown`: There is no pipeline of this name.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `upload_needed`: The video hasn't been uploaded.
+             *     - `voice_needed`: The narration needs a voice, and none is set up.
+             *     - `text_model_needed`: A script on a topic needs a text model, and none is set up.
+             *     - `pipeline_off`: The pipeline is switched off.
+             *     - `idempotency_in_progress`: A request with this Idempotency-Key is still being worked on.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_too_large`: The request's body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `params_invalid`: The pipeline's parameters are not valid.
+             *     - `too_many_steps`: The job would have more steps than are allowed.
+             *     - `idempotency_mismatch`: This Idempotency-Key was used with another request body.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `rate_limited`: Too many requests came in too short a time.
+             *     - `jobs_quota_reached`: The tenant has as many jobs in flight as it may have.
+             */
             429: {
                 headers: {
                     [name: string]: unknown;

@@ -20,7 +20,8 @@ from reelmill.api.uploads import UNVERIFIED
 from reelmill.errors import JobsQuotaReached, NotFound, PipelineOff, PipelineUnknown, TransitionRefused
 from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Job, Video
-from reelmill.jobs.service import Caller, Completed, Initiated, has_results
+from reelmill.jobs.results import has_results
+from reelmill.jobs.service import Caller, Completed, Initiated
 from reelmill.schemas import (
     LARGEST_INTEGER,
     ContentType,

@@ -115,6 +115,16 @@ class DynamoStore(Work, Spooled, Workers, DynamoFigures):
         return items.to_job(self.read_job(job_id)) if intent is not None and job_id is not None else None
 
     @writing
+    def became(self, video_id: str, *, source: Json, size_bytes: int, sha256: str) -> None:
+        def record(video: Item, at: datetime) -> bool:
+            if video["upload_status"] != UploadStatus.UPLOADED:
+                raise NotFound(f"There is no video {video_id}.")
+            video.update(source=dict(source), size_bytes=size_bytes, sha256=sha256, uploaded_at=at)
+            return True
+
+        self.change_video(video_id, record)
+
+    @writing
     def reject_upload(
         self, video_id: str, job_id: str | None, failure: Failure, upload_status: UploadStatus | None
     ) -> Job | None:
