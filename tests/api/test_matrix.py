@@ -217,8 +217,11 @@ ROWS = {
     "GET /api/v1/videos/{video_id}/waveform": Row("jobs:read", video),
     "GET /api/v1/videos/{video_id}/play": Row("jobs:read", video),
     "POST /api/v1/videos/analyze-duration": Row("jobs:read", video, body=dict),
+    # A plan: a film that is being made would change what other rows find unchanged.
     "POST /api/v1/videos/generate": Row(
-        "jobs:write", body=lambda ids: {"params": {"scenes": [{"text": "Hello"}]}}, status=201
+        "jobs:write",
+        body=lambda ids: {"params": {"scenes": [{"text": "Hello"}]}},
+        query=lambda ids: {"dry_run": "true"},
     ),
     "GET /api/v1/jobs": Row("jobs:read", video, query=dict),
     "POST /api/v1/jobs": Row("jobs:write", video, body=lambda ids: {**ids, **JOB}, status=201),
