@@ -1,7 +1,7 @@
 /** Every page's address. Pages are fetched when they are first opened; the library comes with the frame. */
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet, redirect } from "@tanstack/react-router";
 import { ApiError, BASE } from "./api/client";
-import { client, sessionQuery } from "./api/queries";
+import { client, type JobFilter, sessionQuery } from "./api/queries";
 import { Frame } from "./shell/Frame";
 import { NotFound, Trouble } from "./shell/Trouble";
 
@@ -68,7 +68,15 @@ const run = createRoute({
   component: lazyRouteComponent(() => import("./screens/Run"), "RunPage"),
   validateSearch: (search: Record<string, unknown>): { pipeline?: string } => ({ pipeline: text(search.pipeline) }),
 });
-const jobs = createRoute({ ...page, path: "/jobs", component: lazyRouteComponent(() => import("./screens/Jobs"), "JobsPage") });
+const jobs = createRoute({
+  ...page,
+  path: "/jobs",
+  component: lazyRouteComponent(() => import("./screens/Jobs"), "JobsPage"),
+  validateSearch: (search: Record<string, unknown>): { status?: JobFilter["status"]; pipeline?: string } => ({
+    status: oneOf("awaiting_upload", "queued", "running", "completed", "failed", "cancelled")(search.status),
+    pipeline: text(search.pipeline),
+  }),
+});
 const job = createRoute({ ...page, path: "/jobs/$id", component: lazyRouteComponent(() => import("./screens/Job"), "JobPage") });
 const generate = createRoute({ ...page, path: "/generate", component: lazyRouteComponent(() => import("./screens/Generate"), "GeneratePage") });
 const analysis = createRoute({ ...page, path: "/analysis", component: lazyRouteComponent(() => import("./screens/Analysis"), "AnalysisPage") });
