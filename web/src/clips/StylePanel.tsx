@@ -72,7 +72,7 @@ export function StylePanel({ look, video, videoFields, lookFields, onLook, onVid
         <div className={classes.sizes}>
           <label id="size-label" className={classes.label}>Size</label>
           <Slider thumbLabel="Text size" aria-labelledby="size-label" min={2.5} max={16} step={0.5} value={number("size_pct", 6)} onChange={(one) => set("size_pct", one)} label={(one) => `${one} %`} />
-          <ColorInput aria-label="Colour of the letters" size="xs" value={(look.color as string | undefined) ?? "#FFFFFF"} onChange={(one) => /^#[0-9a-f]{6}$/i.test(one) && set("color", one)} format="hex" swatches={["#FFFFFF", "#111111", "#FFD400", "#FF5A36", "#5B5BD6", "#1FB66F"]} />
+          <ColorInput aria-label="Colour of the letters" size="xs" value={(look.color as string | undefined) ?? "#FFFFFF"} onChange={(one) => /^#[0-9a-f]{6}$/i.test(one) && set("color", one)} format="hex" withEyeDropper={false} swatches={["#FFFFFF", "#111111", "#FFD400", "#FF5A36", "#5B5BD6", "#1FB66F"]} />
         </div>
       </div>
       {lookFields.motion?.enum && (
@@ -111,8 +111,7 @@ async function previewed(asked: { videoId: string; text: string; look: Params; v
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ video_id: asked.videoId, time_s: asked.start, text: asked.text, style: asked.look, aspect: asked.video.aspect ?? "source" }),
   });
-  if (reply.status === 404 && (await reply.clone().text()).includes("/texts/preview")) return null;
-  if (reply.status === 405) return null;
+  if (reply.status === 404 || reply.status === 405) return null;
   if (!reply.ok) throw await problemOf(reply);
   return URL.createObjectURL(await reply.blob());
 }
@@ -138,7 +137,7 @@ export function PreviewFrame({ videoId, text, look, video, start, end, aspect, n
           {text.trim() && <Sketch text={text} look={look} />}
         </div>
       )}
-      <figcaption role="status">
+      <figcaption>
         {told ? `${told.what ?? ""} ${told.remedy ?? ""}` : frame.data ? "The frame as the clip will have it" : text.trim() ? "Sketch" : "No text"}
       </figcaption>
     </figure>

@@ -379,7 +379,7 @@ function TitleOf({ name }: { name: string }) {
 /** Bytes from the source's own rate; seconds from what the newest jobs of this kind took for each second of film. */
 function useEstimate(video: Video, duration: number, seconds: number): { bytes: number; seconds: number | null } {
   const jobs = useQuery({
-    queryKey: ["jobs", "pace", "clips"],
+    queryKey: ["pace", "clips"],
     staleTime: 120_000,
     queryFn: async ({ signal }) => {
       const page = await body(api.GET("/api/v1/jobs", { signal, params: { query: { pipeline: "clips", status: "completed", limit: 5 } } }));
