@@ -109,7 +109,7 @@ async function previewed(asked: { videoId: string; text: string; look: Params; v
     credentials: "same-origin",
     signal,
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ video_id: asked.videoId, time_s: asked.start, text: asked.text, style: asked.look, aspect: asked.video.aspect ?? "source" }),
+    body: JSON.stringify({ video_id: asked.videoId, text: asked.text, style: asked.look, video: asked.video, start_s: asked.start, end_s: asked.end }),
   });
   if (reply.status === 404 || reply.status === 405) return null;
   if (!reply.ok) throw await problemOf(reply);
