@@ -1,10 +1,12 @@
 /** A film with controls: an adaptive stream where there is one, else a file. Fetched when a film is first shown. */
 import { MediaControlBar, MediaController, MediaFullscreenButton, MediaMuteButton, MediaPipButton, MediaPlayButton, MediaPlaybackRateButton, MediaTimeDisplay, MediaTimeRange, MediaVolumeRange } from "media-chrome/react";
-import { type RefObject, useEffect, useState } from "react";
+import { type RefCallback, useEffect, useState } from "react";
 import classes from "./Player.module.css";
 
 interface Props {
-  film: RefObject<HTMLVideoElement | null>;
+  /** The film's element, once it is there: what `attach` was given. */
+  film: HTMLVideoElement | null;
+  attach: RefCallback<HTMLVideoElement>;
   label: string;
   poster?: string;
   /** The adaptive playlist, if there is one. */
@@ -14,13 +16,13 @@ interface Props {
   onBroken?: () => void;
 }
 
-export default function Player({ film, label, poster, hls, src, aspect, onBroken }: Props) {
+export default function Player({ film, attach, label, poster, hls, src, aspect, onBroken }: Props) {
   const [streamed, setStreamed] = useState(true);
   useEffect(() => setStreamed(true), [hls]);
   const adaptive = streamed && hls ? hls : null;
 
   useEffect(() => {
-    const element = film.current;
+    const element = film;
     if (!element || !adaptive) return;
     if (element.canPlayType("application/vnd.apple.mpegurl") && !("MediaSource" in window)) {
       element.src = adaptive;
@@ -46,7 +48,7 @@ export default function Player({ film, label, poster, hls, src, aspect, onBroken
   return (
     <MediaController className={classes.player} style={{ aspectRatio: aspect }} noHotkeys aria-label={label}>
       {/* biome-ignore lint: sources have no captions */}
-      <video slot="media" ref={film} src={adaptive ? undefined : src} poster={poster} preload="metadata" playsInline crossOrigin={undefined} onError={() => !adaptive && src && onBroken?.()} />
+      <video slot="media" ref={attach} src={adaptive ? undefined : src} poster={poster} preload="metadata" playsInline onError={() => !adaptive && src && onBroken?.()} />
       <MediaControlBar className={classes.bar}>
         <MediaPlayButton />
         <MediaTimeDisplay showDuration />

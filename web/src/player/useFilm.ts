@@ -5,6 +5,12 @@ const RATES = [0.25, 0.5, 1, 1.5, 2, 4];
 
 export function useFilm(frame: number) {
   const film = useRef<HTMLVideoElement>(null);
+  // A player may come later than its page: what listens follows the element, not the page.
+  const [element, setElement] = useState<HTMLVideoElement | null>(null);
+  const attach = useCallback((one: HTMLVideoElement | null) => {
+    film.current = one;
+    setElement(one);
+  }, []);
   const [position, setPosition] = useState(0);
   const [playing, setPlaying] = useState(false);
   const [rate, setRate] = useState(1);
@@ -12,7 +18,7 @@ export function useFilm(frame: number) {
   const until = useRef<number | null>(null);
 
   useEffect(() => {
-    const one = film.current;
+    const one = element;
     if (!one) return;
     let looking = 0;
     const look = () => {
@@ -39,7 +45,7 @@ export function useFilm(frame: number) {
       cancelAnimationFrame(looking);
       for (const [name, listener] of Object.entries(on)) one.removeEventListener(name, listener);
     };
-  }, []);
+  }, [element]);
 
   const seek = useCallback((seconds: number) => {
     const one = film.current;
@@ -52,7 +58,8 @@ export function useFilm(frame: number) {
   return useMemo(() => {
     const play = () => void film.current?.play().catch(() => undefined);
     return {
-      film,
+      attach,
+      element,
       position,
       playing,
       rate,
@@ -78,7 +85,7 @@ export function useFilm(frame: number) {
         one.playbackRate = RATES[Math.min(RATES.length - 1, Math.max(0, (now < 0 ? 2 : now) + by))] ?? 1;
       },
     };
-  }, [position, playing, rate, seek, frame]);
+  }, [attach, element, position, playing, rate, seek, frame]);
 }
 
 export type FilmControl = ReturnType<typeof useFilm>;

@@ -264,7 +264,7 @@ function Editor({ video, duration }: { video: Video; duration: number }) {
         <div className={classes.screen}>
           {/* biome-ignore lint: the source has no captions */}
           <video
-            ref={control.film}
+            ref={control.attach}
             src={source.data?.url}
             poster={posterOf(video.id, 960)}
             preload="metadata"

@@ -97,7 +97,7 @@ function Shown({ video }: { video: Video }) {
     { keys: "arrowright", label: "One frame on", group: "Player", run: () => control.step(1), quiet: true },
     { keys: "shift+arrowleft", label: "One second back", group: "Player", run: () => control.seek(control.position - 1), quiet: true },
     { keys: "shift+arrowright", label: "One second on", group: "Player", run: () => control.seek(control.position + 1), quiet: true },
-    { keys: "f", label: "Full screen", group: "Player", run: () => void control.film.current?.requestFullscreen?.(), quiet: true },
+    { keys: "f", label: "Full screen", group: "Player", run: () => void control.element?.requestFullscreen(), quiet: true },
     { keys: "n", label: "New clips", group: "Video", run: cut, disabled: !there },
   ]);
 
@@ -141,7 +141,8 @@ function Shown({ video }: { video: Video }) {
           {there ? (
             <Suspense fallback={<Skeleton height={360} what="the player" />}>
               <Player
-                film={control.film}
+                film={control.element}
+                attach={control.attach}
                 label={video.filename}
                 aspect={aspect}
                 poster={posterOf(id, 1280)}
