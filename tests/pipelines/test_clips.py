@@ -95,7 +95,8 @@ def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 
 
 def box_of(source: Source) -> tuple[slice, slice]:
-    laid = layout(TEXT["text"], style(OneForAll(**TEXT)), *output_size(source))  # type: ignore[arg-type]
+    size = output_size(source)
+    laid = layout(TEXT["text"], style(OneForAll(**TEXT), size), *size)  # type: ignore[arg-type]
     return slice(laid.y, laid.y + laid.height), slice(laid.x, laid.x + laid.width)
 
 

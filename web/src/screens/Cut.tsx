@@ -67,11 +67,7 @@ function Editor({ video, duration }: { video: Video; duration: number }) {
   const navigate = useNavigate();
   const history = useHistory<Draft>(() => readDraft(video.id) ?? firstDraft(duration));
   const { value: draft, change, undo, redo } = history;
-  useEffect(() => {
-    const timer = setTimeout(() => keepDraft(video.id, draft), 150);
-    return () => clearTimeout(timer);
-  }, [draft, video.id]);
-  useEffect(() => () => keepDraft(video.id, draft), [draft, video.id]);
+  useEffect(() => keepDraft(video.id, draft), [draft, video.id]); // at once: the page may be reloaded at any moment
 
   const frame = frameLength(video.technical?.frame_rate);
   const aspect = (video.width ?? 16) / (video.height ?? 9);
