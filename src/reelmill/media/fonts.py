@@ -98,11 +98,16 @@ class Face:
         return any(right > left and bottom > top for left, top, right, bottom in boxes)
 
     def open(self, size_px: float, weight: int) -> ImageFont.FreeTypeFont:
-        """Return the font for painting, at a size in pixels and the nearest weight; of colours, at its own size."""
+        """Return the font for painting, at a size in pixels and the nearest weight; of colours, at its own size.
+
+        Raises OSError for a damaged one.
+        """
         if self.is_color:
             return _strike(self.path)
         font = ImageFont.truetype(str(self.path), size_px, index=self.index, layout_engine=ImageFont.Layout.RAQM)
-        if self._axes:
+        if self._is_installed:  # that these have one axis is known: one that lost it is damaged, and this tells
+            font.set_variation_by_axes([self.nearest(weight)])
+        elif self._axes:
             font.set_variation_by_axes([
                 self.nearest(weight) if tag == "wght" else usual for tag, _, usual, _ in self._axes
             ])  # fmt: skip
@@ -112,9 +117,13 @@ class Face:
         """Return the weight that is drawn: the installed fonts' common ones, or what a font of one's own has."""
         found = next((axis for axis in self._axes if axis[0] == "wght"), None)
         least, most = (found[1], found[3]) if found else (WEIGHTS[0], WEIGHTS[0])
-        if any(package in self.path.parts for package in PACKAGES):
+        if self._is_installed:
             least, most = WEIGHTS
         return round(min(max(weight, least), most))
+
+    @property
+    def _is_installed(self) -> bool:
+        return any(package in self.path.parts for package in PACKAGES)
 
     @cached_property
     def _axes(self) -> list[tuple[str, float, float, float]]:
