@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from conftest import Client
 
 CASES = 200
+ENDLESS = {"GET /api/v1/events"}  #: streams until its reader goes: what would be taken is taken with an end
 BARE = {"GET /healthz", "GET /readyz"}  #: take neither fields nor keys: there is one request to make
 DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "docs" / "reference" / "openapi.json").read_text())
 #: A schema can't say which cursors and ids we gave, what a pipeline takes, or that an upload is one in parts: a request
@@ -77,6 +78,8 @@ def test_an_operation_keeps_its_contract(client: Client, ids: dict[str, str], op
         for name in case.path_parameters or {}:
             if known and name in ids:
                 case.path_parameters[name] = ids[name]
+        if operation.label in ENDLESS and _is_length(case.query.get("for_s", 0)):
+            case.query["for_s"] = 0
         reply = case.call_and_validate(base_url=str(client.base_url))
         seen.append(reply.status_code)
         if reply.status_code >= 400:
@@ -88,3 +91,10 @@ def test_an_operation_keeps_its_contract(client: Client, ids: dict[str, str], op
     Key.secret = client.key or ""
     attack()
     assert len(seen) >= (1 if operation.label in BARE else CASES) and max(seen) < 500
+
+
+def _is_length(value: Any) -> bool:
+    try:
+        return 0 <= float(value) <= 86_400
+    except (TypeError, ValueError):
+        return False
