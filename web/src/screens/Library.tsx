@@ -3,7 +3,7 @@ import { ActionIcon, Button, Checkbox, CloseButton, Menu, Select, TextInput, Too
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { ChevronDown, LayoutGrid, List, Play, Search, Tag, Trash2, Upload, UploadCloud } from "lucide-react";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { type Video } from "../api/client";
 import { pipelinesQuery, videosQuery } from "../api/queries";
 import { useKeys } from "../lib/keys";
@@ -15,8 +15,9 @@ import { Status, type Standing } from "../ui/Status";
 import { chooseFiles } from "../uploads/choose";
 import { deleteVideos } from "./library/actions";
 import { Poster } from "./library/Poster";
-import { RunOnMany } from "./library/RunOnMany";
 import classes from "./Library.module.css";
+
+const RunOnMany = lazy(() => import("./library/RunOnMany"));
 
 const STATES = [
   { value: "", label: "All states" },
@@ -200,7 +201,9 @@ export function Library() {
           <CloseButton aria-label="Pick nothing" onClick={clear} />
         </div>
       )}
-      {running && <RunOnMany pipeline={running} videos={chosen} onClose={() => setRunning(null)} onDone={clear} />}
+      <Suspense fallback={null}>
+        {running && <RunOnMany pipeline={running} videos={chosen} onClose={() => setRunning(null)} onDone={clear} />}
+      </Suspense>
     </Page>
   );
 }

@@ -16,7 +16,7 @@ interface Props {
   onDone: () => void;
 }
 
-export function RunOnMany({ pipeline, videos, onClose, onDone }: Props) {
+export default function RunOnMany({ pipeline, videos, onClose, onDone }: Props) {
   const { data } = useQuery(pipelinesQuery);
   const known = data?.items.find((one) => one.name === pipeline);
   const [params, setParams] = useState<Record<string, unknown>>({});
