@@ -16,7 +16,7 @@ from media_sources import make_source
 from running import Server
 
 PATIENCE_MS = 120_000  #: for what a worker does on a busy machine
-WAITS = {"steps": 100, "seconds": 10}  #: of a job that is still at work when it is cancelled
+WAITS = {"steps": 100, "seconds": 3}  #: of a job that is still at work when it is cancelled
 
 
 @pytest.fixture(scope="module")
