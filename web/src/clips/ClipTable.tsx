@@ -131,7 +131,7 @@ const Row = memo(function Row({ n, clip, line, writes, varies, base, marked, isS
             change((now) => ({ ...now, lines: putLines(now.lines, n, rows) }));
           }}
           onKeyDown={(event) => {
-            if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+            if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.nativeEvent.isComposing) return;
             event.preventDefault();
             document.querySelector<HTMLTextAreaElement>(`[data-text="${n + 1}"]`)?.focus();
           }}

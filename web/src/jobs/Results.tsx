@@ -138,7 +138,7 @@ function Film({ one, job, still, mark, isCurrent, onMark, onFocus }: FilmProps) 
   };
   return (
     <li className={classes.card} data-mark={mark} data-current={isCurrent || undefined} onFocusCapture={onFocus}>
-      <button type="button" data-frame className={classes.frame} onClick={toggle} aria-label={`Play or pause ${one.name}`}>
+      <button type="button" data-frame className={classes.frame} onClick={toggle} aria-label={`Play or pause ${one.name}${length === null ? "" : `, ${timecode(length, 1)}`}`}>
         {/* biome-ignore lint: clips have no captions, their text is in the picture */}
         <video ref={film} src={fileOf(job.job_id, one.id)} poster={still ? fileOf(job.job_id, still.id) : undefined} preload={still ? "none" : "metadata"} playsInline loop tabIndex={-1} />
         {length !== null && <span className={classes.length}>{timecode(length, 1)}</span>}
