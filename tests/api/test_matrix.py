@@ -46,7 +46,7 @@ HIDDEN = {  #: not in the document: pages, the browser's sign-in, and signed URL
     "POST /signout",
     "GET /session",
     "POST /session",
-    # The web UI's files: tests/api/test_web_files.py.
+    # The web UI's files: tests/api/test_browser.py.
     *(
         f"{method} {path}"
         for method in ("GET", "HEAD")

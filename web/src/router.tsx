@@ -78,12 +78,10 @@ const jobs = createRoute({
   }),
 });
 const job = createRoute({ ...page, path: "/jobs/$id", component: lazyRouteComponent(() => import("./screens/Job"), "JobPage") });
-const generate = createRoute({ ...page, path: "/generate", component: lazyRouteComponent(() => import("./screens/Generate"), "GeneratePage") });
-const analysis = createRoute({ ...page, path: "/analysis", component: lazyRouteComponent(() => import("./screens/Analysis"), "AnalysisPage") });
 const keys = createRoute({ ...page, path: "/keys", component: lazyRouteComponent(() => import("./screens/Keys"), "KeysPage") });
 const system = createRoute({ ...page, path: "/system", component: lazyRouteComponent(() => import("./screens/System"), "SystemPage") });
 
-const tree = root.addChildren([signIn, frame.addChildren([library, welcome, video, cut, run, jobs, job, generate, analysis, keys, system])]);
+const tree = root.addChildren([signIn, frame.addChildren([library, welcome, video, cut, run, jobs, job, keys, system])]);
 
 export const router = createRouter({
   routeTree: tree,

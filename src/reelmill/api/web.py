@@ -31,8 +31,6 @@ PAGES = (
     "/videos/{id:uuid}/run",
     "/jobs",
     "/jobs/{id:uuid}",
-    "/generate",
-    "/analysis",
     "/presets",
     "/keys",
     "/system",

@@ -18,7 +18,7 @@ export function RunPage() {
   const navigate = useNavigate();
   const pipelines = useQuery(pipelinesQuery);
   const video = useQuery(videoQuery(id));
-  const items = pipelines.data?.items ?? [];
+  const items = (pipelines.data?.items ?? []).filter((one) => one.name !== "generate"); // it makes videos, of none
   const known = items.find((one) => one.name === search.pipeline) ?? items[0];
   const [params, setParams] = useState<Record<string, unknown>>({});
   const [error, setError] = useState<unknown>(null);

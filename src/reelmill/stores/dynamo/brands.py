@@ -5,6 +5,7 @@ brands#{tenant}    {kind}#{name}    one of them
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from reelmill.stores.dynamo.items import Item
 from reelmill.stores.dynamo.notes import new_note
 
 
-class DynamoBrands(Core):
+class DynamoBrands(Core, ABC):
     """BrandStore on DynamoDB. Its audit entries are written after what they tell of."""
 
     @writing
@@ -69,8 +70,9 @@ class DynamoBrands(Core):
             raise NotFound(f"There is no {kind} {brand_id}.")
         return found
 
+    @abstractmethod
     def _log(self, note: Mapping[str, Any] | None) -> None:
-        raise NotImplementedError
+        """Write a note to the audit log."""
 
 
 def _place(tenant: str) -> str:
