@@ -210,12 +210,11 @@ def test_a_total_outage_waits_and_nothing_fails(
         with Server(
             tmp_path / "data", database_url=url, storage_url=storage, **(FAST | settings | {"workers": 2})
         ) as server:
-            jobs = [
-                begin(server, film, "slow_writer", {"steps": 4, "seconds": 0.4}),
-                begin(server, film, "clips", CLIPS),
-            ]
-            for job_id in jobs:
-                status_once(server, job_id, lambda status: status["status"] in ("running", "completed"))
+            jobs = [begin(server, film, "clips", CLIPS)]
+            status_once(server, jobs[0], lambda status: status["status"] in ("running", "completed"))
+            jobs.append(begin(server, film, "slow_writer", {"steps": 4, "seconds": 2}))
+            while not any(step["status"] == "running" for step in server.job(jobs[1])["steps"]):
+                time.sleep(0.01)
             dead = servers.free_port()
             for proxy in (database, store):
                 proxy.target = ("127.0.0.1", dead)
