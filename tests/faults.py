@@ -125,6 +125,8 @@ class Proxy:
                 client.close()
                 continue
             server.settimeout(None)
+            for side in (client, server):  # or a reply of two small blocks waits 40 ms for an acknowledgement
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             passed = Passed(client, server)
             passed.threads = [
                 threading.Thread(target=self._carry, args=(passed, client, server, "up"), daemon=True),
@@ -141,11 +143,11 @@ class Proxy:
                     passed.first = passed.first or block[:64]
                     self.on_block()
                     passed.losing = passed.losing or self.loses_reply(block)
+                    if self.failing:
+                        _refuse(passed)
                 elif passed.losing:
                     _reset(passed)
                     return
-                    if self.failing:
-                        _refuse(passed)
                 if passed.silent:
                     continue
                 self._pace(len(block), way)
@@ -190,9 +192,7 @@ def _refuse(passed: Passed) -> None:
     if not passed.silent:
         passed.silent = True
         with contextlib.suppress(OSError):
-            passed.client.sendall(
-                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
+            passed.client.sendall(REFUSAL)
             passed.client.shutdown(socket.SHUT_WR)
         with contextlib.suppress(OSError):
             passed.server.shutdown(socket.SHUT_RDWR)

@@ -49,6 +49,7 @@ class LaxGateway:
     ) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def forward(self) -> None:
                 parts = urlsplit(self.path)

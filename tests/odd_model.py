@@ -146,6 +146,7 @@ class OddModel:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
                 manners, number = self.path.split("/")[1:3]
