@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from making import PROBE, claim_one, db_clock, done, execute, finish_open_steps, make_job, query
 from reelmill.jobs.lifecycle import Event, Processing, Status, StepStatus
@@ -170,6 +171,16 @@ def test_the_migrations_build_exactly_the_tables_that_the_code_names(store: SqlS
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.req("D-06")
+def test_the_revisions_are_a_chain_in_the_order_of_their_files_names() -> None:
+    """`migrate.head` and `is_known` look at the names alone."""
+    chain = ScriptDirectory(str(migrate.MIGRATIONS))
+    revisions = [script.revision for script in chain.walk_revisions()][::-1]
+    assert chain.get_heads() == [migrate.head()]
+    assert revisions == sorted(revisions) and all(migrate.is_known(each) for each in revisions)
+    assert len(revisions) == len(list((migrate.MIGRATIONS / "versions").glob("*.py")))
 
 
 def test_going_all_the_way_back_leaves_no_table(empty_url: str) -> None:

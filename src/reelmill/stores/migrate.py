@@ -1,18 +1,23 @@
-"""Bring a database's schema up to date, or back, with the migrations that come inside the package."""
+"""Bring a database's schema up to date, or back, with the migrations that come inside the package.
+
+Alembic is imported when there is something to migrate only: it takes a fifth of a command's start.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from reelmill.stores.engine import open_engine
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.database")
 
@@ -27,15 +32,24 @@ def upgrade(url: str, revision: str = "head") -> None:
     """
 
     def act(config: Config) -> None:
+        from alembic import command
+
         if not _is_newer(config):
             command.upgrade(config, revision)
 
-    _run(url, act)
+    if revision != "head" or current(url) != head():
+        _run(url, act)
 
 
 def downgrade(url: str, revision: str) -> None:
     """Go back to `revision`. What only newer revisions can hold is lost."""
-    _run(url, lambda config: command.downgrade(config, revision))
+
+    def act(config: Config) -> None:
+        from alembic import command
+
+        command.downgrade(config, revision)
+
+    _run(url, act)
 
 
 def current(url: str) -> str | None:
@@ -43,21 +57,19 @@ def current(url: str) -> str | None:
     engine = open_engine(url)
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return _current(connection)
     finally:
         engine.dispose()
 
 
 def head() -> str:
     """Return the revision that this version of Reelmill needs."""
-    found = ScriptDirectory(str(MIGRATIONS)).get_current_head()
-    assert found is not None
-    return found
+    return _known()[-1]
 
 
 def is_known(revision: str) -> bool:
     """Tell whether this version has the revision; one that it hasn't is a newer version's."""
-    return revision in {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    return revision in _known()
 
 
 def is_behind(url: str) -> bool:
@@ -66,8 +78,20 @@ def is_behind(url: str) -> bool:
     return there is None or (there != head() and is_known(there))
 
 
+@cache
+def _known() -> tuple[str, ...]:
+    """Return the revisions of this version, the oldest first, as their files are called."""
+    return tuple(sorted(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")))
+
+
+def _current(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
 def _is_newer(config: Config) -> bool:
-    there = MigrationContext.configure(config.attributes["connection"]).get_current_revision()
+    there = _current(config.attributes["connection"])
     if there is None or is_known(there):
         return False
     log.warning("the schema is of a newer Reelmill: left as it is", revision=there, known=head())
@@ -75,6 +99,8 @@ def _is_newer(config: Config) -> bool:
 
 
 def _run(url: str, act: Callable[[Config], None]) -> None:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     engine = open_engine(url)
