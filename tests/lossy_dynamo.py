@@ -1,9 +1,11 @@
-"""A proxy before a DynamoDB server that counts its writes and loses the reply to one."""
+"""A proxy before a DynamoDB server that counts its writes, loses the reply to one, and holds back what it shall."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +19,7 @@ class LossyDynamo:
         """port: the server's."""
         self.writes = 0  #: that have come since the last `reset`
         self.lose: int | None = None  #: the number of the write that is done, but whose reply is lost, once
+        self.before: Callable[[str, Any], None] = lambda operation, asked: None  #: called before a request is passed on
         self._guard = threading.Lock()
         proxy = self
 
@@ -26,7 +29,9 @@ class LossyDynamo:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                lost = proxy._is_lost(self.headers["X-Amz-Target"].rsplit(".", 1)[-1])
+                operation = self.headers["X-Amz-Target"].rsplit(".", 1)[-1]
+                lost = proxy._is_lost(operation)
+                proxy.before(operation, json.loads(body))
                 onward = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 onward.request("POST", self.path, body, dict(self.headers))
                 reply = onward.getresponse()

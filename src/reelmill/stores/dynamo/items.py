@@ -230,6 +230,18 @@ def is_opened(job: Item, step: Item) -> bool:
     return bool((step["stage"], step["gen"], step["plan"]) == (job["stage"], job["opened"], job["plan"]))
 
 
+def came_to_nothing(job: Item, step: Item) -> bool:
+    """Whether the opening for which a step was planned can't come any more, whatever has happened to the job since.
+
+    While the job has yet to reach the stage, somebody may be about to open it: then the step is left to him.
+    """
+    if (step["gen"], step["redos"]) > (job["epoch"], job["redos"]):
+        return False
+    order = [name for name, _ in job["stages"]]
+    reached = job["stage"] is not None and order.index(job["stage"]) >= step["stage_no"]
+    return reached or job["status"] in ENDED
+
+
 def plan_of(opening: Opening) -> str:
     """Return what tells the steps of this opening from those of any other."""
     return hashlib.sha256(repr(opening).encode()).hexdigest()

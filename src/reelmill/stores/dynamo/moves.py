@@ -87,6 +87,14 @@ def next_stage(job: Item, run: int, after: str, opening: Opening) -> Events | No
     return [("stage.opened", {"stage": opening.stage, "steps": len(opening.specs)})]
 
 
+def outbid(job: Item, _: datetime, *, before: tuple[int, int]) -> Events | None:
+    """Let whoever else planned an opening of the job as it was `before` (epoch, redos) come too late with it."""
+    if (job["epoch"], job["redos"]) != before:
+        return None
+    job["redos"] += 1
+    return []
+
+
 def is_open(job: Item) -> bool:
     """Whether a step of the present stage is open, as far as the job was told."""
     return bool(job["steps_done"] < job["steps_planned"])

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from reelmill.errors import NotFound
@@ -86,14 +87,22 @@ class Settling(Core):
         self.change(step["pk"], step["sk"], told)
         return job
 
-    def plan(self, job: Item, opening: Opening, epoch: int, at: datetime) -> None:
-        """Put the steps of a stage where they will be when it opens; nobody sees them before."""
+    def plan(self, job: Item, opening: Opening, epoch: int, at: datetime) -> Item:
+        """Put the steps of a stage where they will be when it opens; nobody sees them before.
+
+        Return the job. When another plans this opening otherwise, for it is of another version, the job was changed, so
+        that the other comes too late.
+        """
         self._name_lanes(job["tenant"], {spec.queue for spec in opening.specs})
-        wanted = {step["sk"]: step for step in items.new_steps(job, opening, epoch, at)}
-        for step in self.table.query(job["id"], f"step#{opening.stage}#"):
-            if step["sk"] not in wanted and step["status"] == PLANNED and step["gen"] <= epoch:
-                self.table.remove(step["pk"], step["sk"], version=step["version"])  # of an opening that never came
-        self.table.each(self._plan, list(wanted.values()))
+        while not all(self.table.each(self._plan, items.new_steps(job, opening, epoch, at))):
+            before = job["epoch"], job["redos"]
+            try:
+                job = self.change_job(job["id"], partial(moves.outbid, before=before))
+            except NotFound:
+                job = Item(job, redos=before[1] + 1)  # it is about to be made
+            if (job["epoch"], job["redos"]) != (before[0], before[1] + 1):
+                return Item(job, epoch=before[0], redos=before[1])  # it went on without us: what we open is refused
+        return job
 
     def _name_lanes(self, tenant: str, queues: set[str]) -> None:
         """Let claimers know in which queues a tenant has steps, before it has them."""
@@ -108,18 +117,25 @@ class Settling(Core):
             if not self.table.add(new):
                 self.change("tenants", tenant, name)
 
-    def _plan(self, planned: Item) -> None:
-        if self.table.add(Item(planned)):
-            return
+    def _plan(self, planned: Item) -> bool:
+        mine = (planned["gen"], planned["redos"])
+        while not self.table.add(Item(planned)):
+            rivals: list[str] = []
 
-        def over(there: Item, _: datetime) -> bool:
-            # An earlier opening that came to nothing; a late one doesn't replace what is newer.
-            if there["status"] != PLANNED or (there["gen"], there["redos"]) > (planned["gen"], planned["redos"]):
-                return False
-            there.update(planned)
-            return True
+            def over(there: Item, _: datetime, rivals: list[str] = rivals) -> bool:
+                rivals.clear()
+                # An earlier opening that came to nothing; a late one doesn't replace what is newer.
+                if there["status"] != PLANNED or (there["gen"], there["redos"]) > mine:
+                    return False
+                if (there["gen"], there["redos"]) == mine:
+                    rivals.extend({there["plan"]} - {planned["plan"]})
+                    return False
+                there.update(planned)
+                return True
 
-        self.change(planned["pk"], planned["sk"], over)
+            if self.change(planned["pk"], planned["sk"], over) is not None:  # or it was removed just then
+                return not rivals
+        return True
 
     def _mend(self, job: Item, step: Item) -> None:
         """Bring one step to where its job is."""
@@ -147,8 +163,8 @@ class Settling(Core):
             return True
 
         if step["status"] == PLANNED and not items.is_opened(job, step):
-            if step["gen"] <= job["epoch"]:
-                self.table.remove(step["pk"], step["sk"], version=step["version"])  # of an opening that came to nothing
+            if items.came_to_nothing(job, step):
+                self.table.remove(step["pk"], step["sk"], version=step["version"])
             return
         self.change(step["pk"], step["sk"], follow)
 

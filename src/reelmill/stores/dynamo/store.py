@@ -206,8 +206,7 @@ class DynamoStore(Work, Spooled, Workers, DynamoFigures):
         new = items.new_job(items.new_job_document(job), at, opening)
         new["due"] = 1
         items.place_job(new)
-        self.plan(new, opening, new["epoch"], at)
-        self.table.add(new)
+        self.table.add(self.plan(new, opening, new["epoch"], at))
         return items.to_job(self.settle(job.id))
 
     @writing
@@ -252,7 +251,7 @@ class DynamoStore(Work, Spooled, Workers, DynamoFigures):
         job = self.settle(job_id)  # no step of the run before is open, and the job knows of every end
         steps = list(self.table.query(job_id, "step#"))
         if opening is not None:
-            self.plan(job, opening, job["epoch"] + 1, self.at())
+            job = self.plan(job, opening, job["epoch"] + 1, self.at())
 
         def again(now_job: Item, at: datetime) -> Events:
             moves.guard(now_job, Event.RETRY, run)
@@ -267,7 +266,7 @@ class DynamoStore(Work, Spooled, Workers, DynamoFigures):
         job = self.read_job(job_id)
         if moves.next_stage(Item(job), run, after, opening) is None:
             return None  # for a step's end that the job wasn't told of, the sweeper comes again
-        self.plan(job, opening, job["epoch"], self.at())
+        job = self.plan(job, opening, job["epoch"], self.at())
         opened: list[Events] = []
 
         def begin(now_job: Item, _: datetime) -> Events | None:
