@@ -309,6 +309,38 @@ def test_a_picture_is_moved_over_without_trembling(espeak: App, source: str) -> 
 
 
 @pytest.mark.req("E-01")
+def test_uploaded_pictures_stand_behind_scenes(espeak: App, source: str, tmp_path: Path) -> None:
+    """Each kind fills the picture in its own colours, moved over; what is clear is black."""
+    drawn = Image.new("RGBA", (400, 300), (220, 40, 40, 255))
+    drawn.paste((40, 40, 220, 255), (200, 0, 400, 300))
+    clear = Image.new("RGBA", (300, 400), (0, 255, 0, 0))
+    given = {"png": drawn, "jpg": drawn.convert("RGB"), "webp": drawn.convert("RGB"), "clear.png": clear}
+    kinds = {"jpg": "image/jpeg", "webp": "image/webp"}
+    told = []
+    for suffix, one in given.items():
+        path = tmp_path / f"picture.{suffix}"
+        one.save(path)
+        video_id = put(espeak, path, content_type=kinds.get(suffix, "image/png"))
+        motion = "pan_left" if suffix == "png" else "none"
+        told.append({"background": {"kind": "image", "video_id": video_id, "motion": motion}, "duration_s": 1})
+    made = make(espeak, scenes=told, transition="none", **SMALL)
+    with av.open(str(made.film)) as container:
+        shown = [one.to_ndarray(format="rgb24") for one in container.decode(video=0)]
+    assert len(shown) == 4 * RATE
+    for middle in (RATE + 15, 2 * RATE + 15):
+        for x, color in ((20, (220, 40, 40)), (620, (40, 40, 220))):
+            assert np.abs(shown[middle][180, x].astype(int) - color).max() < 12
+    edges = [int(np.argmax(shown[n][180, :, 2] > 128)) for n in (0, 15, 29)]
+    assert edges[0] < edges[1] - 10 < edges[2] - 20, f"the picture goes to the right: {edges}"
+    assert shown[3 * RATE + 15].max() < 20
+    wrong = {"kind": "video", "video_id": told[0]["background"]["video_id"]}  # type: ignore[index]
+    with pytest.raises(ParamsInvalid, match=r"scenes.1.background: that upload is a picture"):
+        espeak.service.generate(ME, {"scenes": [{"text": "a"}, {"background": wrong}]})
+    with pytest.raises(ParamsInvalid, match="has no sound"):
+        espeak.service.generate(ME, {"script": "Words.", "music": {"video_id": wrong["video_id"]}})
+
+
+@pytest.mark.req("E-01")
 def test_music_steps_back_while_somebody_speaks(espeak: App, source: str) -> None:
     told = [{"narration": "Somebody speaks here for a little while."}, {"text": "Silence", "duration_s": 4}]
     music = {"video_id": source, "volume_db": -6}

@@ -33,11 +33,13 @@ class GradientBackground(Declared):
 
 
 class ImageBackground(Declared):
-    """A picture out of an uploaded video, which it moves over slowly."""
+    """An uploaded picture, or one out of an uploaded video, which is moved over slowly."""
 
     kind: Literal["image"] = "image"
-    video_id: VideoId = Field(description="A video of the same tenant.")
-    at_s: Seconds = Field(0.0, ge=0, le=86_400, description="Time of the picture in seconds, to the nearest key frame.")
+    video_id: VideoId = Field(description="An uploaded picture (PNG, JPEG, WebP) or video of the same tenant.")
+    at_s: Seconds = Field(
+        0.0, ge=0, le=86_400, description="Of a video: time of the picture in seconds, to the nearest key frame."
+    )
     motion: Motion = Field("zoom_in", description="How the picture is moved over (Ken Burns).")
 
 

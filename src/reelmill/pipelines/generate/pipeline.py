@@ -88,6 +88,12 @@ class Generate:
             raise ParamsInvalid("generate makes a video of its own: POST /api/v1/videos/generate, without a video_id.")
         if params.topic is not None and self.tools.texts.model_name is None:
             raise TextModelNeeded
+        for number, scene in enumerate(params.scenes or ()):
+            behind = scene.background
+            if behind is not None and behind.kind == "video" and source["media"][behind.video_id].get("still"):
+                field = f"scenes.{number}.background"
+                message = "that upload is a picture: its kind is image"
+                raise ParamsInvalid(f"{field}: {message}.", errors=[{"field": field, "message": message}])
         if params.music is not None and not source["media"][params.music.video_id]["audio_tracks"]:
             raise ParamsInvalid("music.video_id: that video has no sound.")
 

@@ -32,6 +32,7 @@ from reelmill.media.scenes import (
     piece,
     still_size,
 )
+from reelmill.media.stills import fill
 from reelmill.media.storyboard import still
 from reelmill.media.styles import TextStyle
 from reelmill.pipelines.base import Toolbox
@@ -156,6 +157,8 @@ class Steps:
                 gradient([behind["color"]], 0, *size, out)
             case "gradient":
                 gradient(behind["colors"], behind["angle"], *size, out)
+            case "image" if self._source(behind["video_id"]).is_still:
+                self._uploaded(behind["video_id"], size, out)
             case "image":
                 self._still(behind, min(size), size, out)
             case _:
@@ -166,6 +169,14 @@ class Steps:
             frames=asked["frames"], fade=asked["fade"], rate=asked["rate"], background=background, motion=motion,
             overlays=tuple(self._overlays(top)),
         )  # fmt: skip
+
+    def _uploaded(self, video_id: str, size: tuple[int, int], out: Path) -> None:
+        picture = self.work.fetch(self.media[video_id]["key"], "picture")
+        finished = fill(
+            picture, self._source(video_id), *size, out,
+            ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
+        )  # fmt: skip
+        self.work.command(finished.argv)
 
     def _still(self, behind: Json, side: int, size: tuple[int, int], out: Path) -> None:
         taken = self.scratch / "still.jpg"
