@@ -15,8 +15,10 @@ from reelmill.media.encode import ClipSettings, audio_track
 from reelmill.media.hls import Audio, Segment, Track, Variant, master_playlist, media_playlist, track_of
 from reelmill.media.join import Timeline, fragment_sound, join, join_fragmented
 from reelmill.media.ladder import Chunk, LadderSettings, Rung, SideProxy, encode_chunk, key_frames, side_proxy
+from reelmill.media.paint import Picture
 from reelmill.media.proxy import timescale
 from reelmill.media.sound import encode_sound
+from reelmill.media.stills import Watermark, watermark
 from reelmill.media.storyboard import still, storyboard, webvtt
 from reelmill.pipelines.base import Toolbox
 
@@ -42,7 +44,7 @@ class Steps:
         frames = chunk.end_frame - chunk.start_frame
         proxy = None if self.asked["proxy"] is None else self._proxy()
         made = encode_chunk(
-            self.location, self.source, chunk, ladder, settings, proxy,
+            self.location, self.source, chunk, ladder, settings, proxy, mark=self._watermark(ladder[0]),
             ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
             on_progress=lambda progress: self.work.progress(min(1.0, progress.frame / frames)),
         )  # fmt: skip
@@ -55,6 +57,21 @@ class Steps:
         kept = [file["key"] for file in files.values()]
         cpu_s = round(made.finished.cpu_s, 3)
         return StepResult(output={**output, "kept": kept, "cpu_s": cpu_s}, message=f"Part {chunk.index + 1} is encoded")
+
+    def _watermark(self, top: Rung) -> Picture | None:
+        """Draw the watermark for the largest size. Raises NotFound, SourceGone when its picture is gone since."""
+        asked = self.asked.get("watermark")
+        if asked is None:
+            return None
+        given = self.work.media(asked["video_id"])
+        mark = Watermark(**{name: value for name, value in asked.items() if name != "video_id"})
+        picture = self.work.fetch(given["key"], "watermark")
+        made, finished = watermark(
+            picture, Source.from_json(dict(given)), mark, top.width, top.height, self.scratch / "watermark.png",
+            ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
+        )  # fmt: skip
+        self.work.command(finished.argv)
+        return made
 
     def sound(self) -> StepResult:
         asked = self.asked
