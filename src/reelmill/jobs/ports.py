@@ -1138,7 +1138,8 @@ class Pipeline(Protocol):
     API, CLI, docs and UI need to offer it. One whose stages depend on the parameters has `stages_for(params)`, too.
     One that has `reusable`, a collection of kinds of steps, lets results of these be taken over by later steps of the
     same digest (`jobs/reuse.py` says what that asks of them). One that is given pictures by their `video_id` has
-    `pictures(params)`, the ids by the names of their parameters: they are looked for before a job is made.
+    `pictures(params)`, the ids by the names of their parameters: they are looked for before a job is made. One whose
+    Params have `retry_attempts`, a number or null, lets a job say how often its steps are tried again.
     """
 
     name: str
