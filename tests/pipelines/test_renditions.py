@@ -27,6 +27,7 @@ from reelmill.jobs.lifecycle import Status
 from reelmill.jobs.model import Artifact, Caller, Job
 from reelmill.media import Source, find_ffmpeg, probe
 from reelmill.media.ladder import chunks
+from reelmill.media.stills import Watermark, place
 from reelmill.settings import Settings
 from reelmill.wiring import App, build
 from source_zoo import ZOO, Zoo
@@ -38,6 +39,10 @@ KINDS = (
     "surround-51.mp4", "hevc-10bit.mp4", "hdr10.mp4", "interlaced-tff.ts", "one-frame.mp4", "far-start.mkv",
     "odd.mp4",
 )  # fmt: skip
+#: Those that are made with a watermark.
+MARKED = frozenset({
+    "vfr.mp4", "rotated-90.mp4", "hevc-10bit.mp4", "hdr10.mp4", "interlaced-tff.ts", "one-frame.mp4", "odd.mp4",
+})  # fmt: skip
 SMALL = {"gop_s": 0.5, "segment_s": 1.0, "chunk_s": 4.0, "thumbnails": 2}
 
 
@@ -121,9 +126,11 @@ def key_times(path: Path) -> list[Fraction]:
 
 @pytest.mark.req("E-03")
 @pytest.mark.parametrize("name", KINDS)
-def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: str) -> None:
+def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: str, tmp_path: Path) -> None:
     kind = ZOO[name]
-    made = make(app, zoo(name), **SMALL, proxy=SIDE)
+    logo = picture(tmp_path / "logo.png")
+    mark = {"watermark": {"video_id": put(app, logo, content_type="image/png")}} if name in MARKED else {}
+    made = make(app, zoo(name), **SMALL, **mark, proxy=SIDE)
     (rendition,) = made.of("rendition")  # all are smaller than 360: their own size is made
     width, height = kind.clip_size or kind.size
     assert (rendition.meta["width"], rendition.meta["height"]) == (width & ~1, height & ~1)
@@ -144,6 +151,12 @@ def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: s
     assert abs(proxy.meta["proxy_duration_s"] - made.source.duration_s) < 1e-3
     assert len(made.of("thumbnail")) == 2 and len(made.of("poster")) == len(made.of("storyboard_vtt")) == 1
     assert made.job.warnings == ()
+    if mark:
+        still = probe(str(logo), still=True, scratch=tmp_path)
+        x, y, across, down = place(still, Watermark(), width & ~1, height & ~1)
+        (last,) = colors_of(made.find(rendition.key), (kind.frames - 1,))
+        red = last[y + 2 : y + down - 2, x + 2 : x + across // 2 - 2].mean(axis=(0, 1))
+        assert red[0] > 170 and max(red[1:]) < 90, red
 
 
 @pytest.mark.req("E-03")
