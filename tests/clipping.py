@@ -13,13 +13,13 @@ from reelmill.wiring import App
 ME = Caller()
 
 
-def put(app: App, film: Path, who: Caller = ME) -> str:
+def put(app: App, film: Path, who: Caller = ME, content_type: str = "video/mp4") -> str:
     """Bring a file into the store as an upload would, and complete it."""
-    begun = app.service.initiate(who, filename=film.name, size_bytes=film.stat().st_size, content_type="video/mp4")
+    begun = app.service.initiate(who, filename=film.name, size_bytes=film.stat().st_size, content_type=content_type)
     copy = app.settings.data / "copy"
     copy.write_bytes(film.read_bytes())
     app.objects.put_file(
-        begun.video.key, copy, content_type="video/mp4", sha256=hashlib.sha256(film.read_bytes()).hexdigest()
+        begun.video.key, copy, content_type=content_type, sha256=hashlib.sha256(film.read_bytes()).hexdigest()
     )
     app.service.complete(who, begun.video.id)
     return begun.video.id

@@ -3,6 +3,7 @@
     ReelmillError
     ├── Refused                      the request can't be done as it stands
     │   ├── ParamsInvalid            params_invalid           422
+    │   ├── PictureGiven             picture_given            422
     │   ├── TextDoesNotFit           text_does_not_fit        422
     │   ├── TooManySteps             too_many_steps           422
     │   ├── IdempotencyMismatch      idempotency_mismatch     422
@@ -37,6 +38,7 @@
     │   ├── UploadMismatch           upload_mismatch          422
     │   ├── SourceChanged            source_changed           409
     │   ├── NotAVideo                not_a_video              422
+    │   ├── NotAPicture              not_a_picture            422
     │   └── MediaRejected            media_rejected           422
     ├── StorageProblem               the object store
     │   ├── ObjectMissing            object_missing           404
@@ -147,6 +149,18 @@ class ParamsInvalid(Refused):
     what = "The pipeline's parameters are not valid."
     why = "A parameter is unknown, of the wrong type, out of range, or doesn't fit this video."
     remedy = "Correct the parameter named in the detail; `reelmill pipelines --json` prints each pipeline's schema."
+
+
+class PictureGiven(ParamsInvalid):
+    """Name a video; a picture goes behind a scene of `generate`, or onto `renditions` as their watermark."""
+
+    code = "picture_given"
+    what = "This needs a video, and the upload is a picture."
+    why = "It was announced as a picture, by a content type such as image/png."
+    remedy = (
+        "Name a video here. A picture is used by its video_id: behind a scene of `generate`, or as the `watermark` of "
+        "`renditions`. If the file is a video, upload it again as video/mp4."
+    )
 
 
 class TextDoesNotFit(ParamsInvalid):
@@ -480,6 +494,18 @@ class NotAVideo(UploadProblem):
     what = "The uploaded file isn't a video."
     why = "No known container or no video stream was found in it, or it is damaged from the start."
     remedy = "Play the file on your own machine first; upload a video (MP4, MOV, MKV, WebM, AVI, MPEG-TS)."
+
+
+class NotAPicture(UploadProblem):
+    """Save it as a PNG or JPEG of ordinary size, and upload that."""
+
+    code = "not_a_picture"
+    what = "The uploaded file isn't a picture that is taken here."
+    why = "It isn't a PNG, JPEG or WebP, it moves, it is damaged, or it has too many pixels or bytes."
+    remedy = (
+        "Open it on your own machine and save it as PNG or JPEG, with at most 50 million pixels and 64 MiB; start a "
+        "new upload. If it is a video, announce it as one: `content_type` video/mp4."
+    )
 
 
 class MediaRejected(UploadProblem):

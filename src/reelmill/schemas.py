@@ -404,7 +404,7 @@ class VideoReply(Reply):
     processing_job_id: str | None = Field(description="The newest job on this video.")
     processing_completed_at: datetime | None
     processing_error: str | None
-    duration: float | None = Field(description="Seconds; null until the upload was verified.")
+    duration: float | None = Field(description="Seconds; null until the upload was verified, and of a picture.")
     width: int | None = Field(description="Pixels as displayed.")
     height: int | None
     technical: VideoTechnical | None

@@ -573,12 +573,12 @@ def tell_missing(objects: ObjectStore) -> None:
         log.warning("object store lacks a guarantee", capability=name, means=NOT_RELIED_ON[name])
 
 
-def _prober(settings: Settings, observer: PlatformObserver) -> Callable[[Located], Json]:
+def _prober(settings: Settings, observer: PlatformObserver) -> Callable[[Located, bool], Json]:
     scratch = settings.data / "scratch"
 
-    def run(located: Located) -> Json:
+    def run(located: Located, still: bool) -> Json:
         scratch.mkdir(parents=True, exist_ok=True)
         with observer.span("probe"):
-            return probe(str(located), scratch=scratch).to_json()
+            return probe(str(located), still=still, scratch=scratch).to_json()
 
     return run

@@ -251,6 +251,30 @@ def test_a_private_stream_needs_no_key_below_its_pass(client: Client, ladder: st
     assert (begin.status_code, begin.content[4:8]) == (206, b"ftyp")
 
 
+@pytest.mark.req("E-02", "E-03", "E-12")
+@pytest.mark.parametrize("pipeline", ["renditions", "generate"])
+def test_our_own_pipelines_streams_play_below_their_pass(client: Client, video_id: str, pipeline: str) -> None:
+    """Their stored playlists name files by where they lie from one another; the pass hands them out by name."""
+    if pipeline == "renditions":
+        job_id = client.run(video_id, "renditions", {"formats": ["hls"], "heights": [360], "storyboard": False})
+    else:
+        scenes = [{"text": "Hello", "duration_s": 7}, {"text": "there", "duration_s": 1}]
+        params = {"scenes": scenes, "quality_levels": ["360p"], "preset": "ultrafast", "enable_streaming": True}
+        job_id = client.call("POST", "/videos/generate", 201, json={"params": params})["job_id"]
+    assert client.wait(job_id)["status"] == "completed"
+    away = client.get(f"/api/v1/jobs/{job_id}/stream")
+    url = httpx2.URL(client.base_url).join(away.headers["location"])
+    master = playlist(str(url))
+    named = [line for line in master if line and not line.startswith("#")]
+    named += [found[1] for line in master if (found := re.search(r'#EXT-X-MEDIA:.*URI="([^"]*)"', line))]
+    assert len(named) == (2 if pipeline == "renditions" else 1), "a size, and the sound where there is some"
+    for one in named:
+        media = playlist(str(url.join(one)))
+        (file,) = {line for line in media if line and not line.startswith("#")}
+        stored = made(client, job_id)[one.replace(".m3u8", ".m4s")]
+        assert hashlib.sha256(bare(str(url.join(file))).content).hexdigest() == stored["sha256"]
+
+
 @pytest.mark.req("E-03")
 def test_one_quality_alone(client: Client, video_id: str, ladder: str) -> None:
     film = client.get(f"/api/v1/jobs/{ladder}/stream?quality=90p")

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import httpx2
 import imageio_ffmpeg
 import pytest
@@ -107,6 +108,31 @@ def test_a_poster_is_never_enlarged(place: tuple[Client, str]) -> None:
         poster = opened(client.get(f"/api/v1/videos/{video_id}/poster", params={"width": asked}))
         assert poster.width == wide
         assert color(poster, wide // 2, 40) == "red"
+
+
+def test_a_picture_has_a_poster_and_goes_onto_a_film(place: tuple[Client, str], tmp_path: Path) -> None:
+    """The same door as for films: verified, listed, shown, named by its id; and no pipeline runs on it."""
+    client, film_id = place
+    logo = tmp_path / "logo.webp"
+    Image.new("RGB", (640, 360), (0, 0, 255)).save(logo, lossless=True)
+    picture_id = client.upload(logo, content_type="image/webp")["video_id"]
+    told = client.call("GET", f"/videos/{picture_id}")
+    assert (told["width"], told["height"], told["duration"]) == (640, 360, None)
+    assert (told["technical"]["container"], told["technical"]["frame_count"]) == ("webp", 1)
+    assert color(opened(client.get(f"/api/v1/videos/{picture_id}/poster")), 320, 180) == "blue"
+    assert client.call("GET", f"/videos/{picture_id}/play")["content_type"] == "image/webp"
+    wanted = {"video_id": picture_id, "pipeline": "proxy", "params": {}}
+    assert client.call("POST", "/jobs", 422, json=wanted)["code"] == "picture_given"
+    mark = {"video_id": picture_id, "corner": "top_right", "margin_pct": 0.0, "width_pct": 50.0, "opacity": 1.0}
+    params = {"watermark": mark, "formats": ["mp4"], "thumbnails": 0, "storyboard": False}
+    job_id = client.run(film_id, "renditions", params)
+    assert client.wait(job_id)["status"] == "completed"
+    path = tmp_path / "180p.mp4"
+    path.write_bytes(client.get(f"/api/v1/jobs/{job_id}/download?via=api").content)
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0)).to_image()
+    assert [color(first, x, 40) for x in (40, 200, 300)] == ["red", "blue", "blue"]
+    assert color(first, 300, 150) == "red"
 
 
 def test_a_waveform_is_as_loud_as_the_sound(place: tuple[Client, str]) -> None:

@@ -17,8 +17,10 @@ import pytest
 from faster_whisper import WhisperModel
 from PIL import Image
 
+import hls_check
 from clipping import ME, ended, put
 from media_sources import make_source
+from odd_voice import OddVoice
 from players import decoded_by_the_systems
 from reelmill.errors import NotFound, ParamsInvalid, TextModelNeeded, UploadNeeded, VoiceNeeded
 from reelmill.jobs.model import Artifact, Caller, Job
@@ -104,7 +106,7 @@ def decoded_frames(path: Path) -> int:
 def espeak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A platform with the small voice."""
     data = tmp_path_factory.mktemp("espeak") / "data"
-    with build(Settings(data=data, workers=2, sweep_s=0.5, voice="espeak")) as running:
+    with build(Settings(data=data, workers=2, sweep_s=0.5, voice="espeak", reuse=False)) as running:
         yield running
 
 
@@ -309,6 +311,38 @@ def test_a_picture_is_moved_over_without_trembling(espeak: App, source: str) -> 
 
 
 @pytest.mark.req("E-01")
+def test_uploaded_pictures_stand_behind_scenes(espeak: App, source: str, tmp_path: Path) -> None:
+    """Each kind fills the picture in its own colours, moved over; what is clear is black."""
+    drawn = Image.new("RGBA", (400, 300), (220, 40, 40, 255))
+    drawn.paste((40, 40, 220, 255), (200, 0, 400, 300))
+    clear = Image.new("RGBA", (300, 400), (0, 255, 0, 0))
+    given = {"png": drawn, "jpg": drawn.convert("RGB"), "webp": drawn.convert("RGB"), "clear.png": clear}
+    kinds = {"jpg": "image/jpeg", "webp": "image/webp"}
+    told = []
+    for suffix, one in given.items():
+        path = tmp_path / f"picture.{suffix}"
+        one.save(path)
+        video_id = put(espeak, path, content_type=kinds.get(suffix, "image/png"))
+        motion = "pan_left" if suffix == "png" else "none"
+        told.append({"background": {"kind": "image", "video_id": video_id, "motion": motion}, "duration_s": 1})
+    made = make(espeak, scenes=told, transition="none", **SMALL)
+    with av.open(str(made.film)) as container:
+        shown = [one.to_ndarray(format="rgb24") for one in container.decode(video=0)]
+    assert len(shown) == 4 * RATE
+    for middle in (RATE + 15, 2 * RATE + 15):
+        for x, color in ((20, (220, 40, 40)), (620, (40, 40, 220))):
+            assert np.abs(shown[middle][180, x].astype(int) - color).max() < 12
+    edges = [int(np.argmax(shown[n][180, :, 2] > 128)) for n in (0, 15, 29)]
+    assert edges[0] < edges[1] - 10 < edges[2] - 20, f"the picture goes to the right: {edges}"
+    assert shown[3 * RATE + 15].max() < 20
+    wrong = {"kind": "video", "video_id": told[0]["background"]["video_id"]}  # type: ignore[index]
+    with pytest.raises(ParamsInvalid, match=r"scenes.1.background: that upload is a picture"):
+        espeak.service.generate(ME, {"scenes": [{"text": "a"}, {"background": wrong}]})
+    with pytest.raises(ParamsInvalid, match="has no sound"):
+        espeak.service.generate(ME, {"script": "Words.", "music": {"video_id": wrong["video_id"]}})
+
+
+@pytest.mark.req("E-01")
 def test_music_steps_back_while_somebody_speaks(espeak: App, source: str) -> None:
     told = [{"narration": "Somebody speaks here for a little while."}, {"text": "Silence", "duration_s": 4}]
     music = {"video_id": source, "volume_db": -6}
@@ -341,6 +375,46 @@ def test_captions_only_where_they_are_wanted(espeak: App, captions: str) -> None
     assert (picture[270:].max() > 180) == (captions == "burnt"), "in the lowest quarter"
     assert picture[:260].max() < 30
     assert len(made.of("captions")) == (captions == "webvtt")
+
+
+# ── what a job may say about itself ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.req("E-03", "E-12")
+def test_a_film_is_packed_for_streaming_if_asked(espeak: App) -> None:
+    told = [{"narration": "A sentence for the stream."}, {"text": "Longer", "duration_s": 9}, {"text": "End"}]
+    asked = {"quality_levels": ["360p", "480p"], "preset": "ultrafast", "crf": 28}
+    made = make(espeak, scenes=told, enable_streaming=True, thumbnail_generation=False, **asked)
+    assert not made.of("poster")
+    (playlist,) = made.of("hls_master")
+    master = hls_check.master(lambda key: Path(str(espeak.objects.locate(key))), playlist.key)
+    frames = decoded_frames(made.film)
+    assert [about["RESOLUTION"] for about, _ in master.variants] == ["640x360", "854x480"]
+    for _, stream in master.variants:
+        assert sum(len(part.frames) for part in stream.parts) == frames
+        assert float(sum(part.duration for part in stream.parts)) == pytest.approx(frames / RATE, abs=1e-4)
+        assert all(part.begins_with_key and part.duration >= 6 for part in stream.parts[:-1])
+    starts = [[part.start for part in stream.parts] for _, stream in master.variants]
+    assert starts[0] == starts[1] and len(starts[0]) > 1, "a player may change the size at each"
+    assert master.sound is not None and master.sound[0]["CHANNELS"] == "2"
+    (plain,) = make(espeak, scenes=[told[0]], **SMALL, cleanup_local_files=True, pipeline_version="1").of("poster")
+    assert plain.name == "poster.jpg"
+    for wrong in ({"cleanup_local_files": False}, {"pipeline_version": "7"}, {"retry_attempts": 11}):
+        with pytest.raises(ParamsInvalid, match=next(iter(wrong))):
+            espeak.service.generate(ME, {"script": "Words.", **wrong})
+
+
+@pytest.mark.req("E-05", "E-12")
+@pytest.mark.parametrize("tries", [0, 2])
+def test_a_step_is_tried_again_as_often_as_its_job_asks(tmp_path: Path, tries: int) -> None:
+    with OddVoice() as server:
+        odd = {"voice": "openai/overloaded", "voice_url": server.url("overloaded")}
+        with build(Settings(data=tmp_path / "data", workers=1, sweep_s=0.2, backoff_s=0.05, **odd)) as app:
+            job = app.service.generate(ME, {"script": "Hello.", "retry_attempts": tries, **SMALL})
+            with pytest.raises(AssertionError, match="voice_unavailable"):
+                ended(app, job.id)
+            attempts = [one for one in app.store.attempts(job.id) if one.step_id.endswith(":voice:0")]
+            assert len(attempts) == 1 + tries
 
 
 # ── what can't be made ────────────────────────────────────────────────────────────────────────

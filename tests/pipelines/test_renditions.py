@@ -22,11 +22,12 @@ import hls_check
 from clipping import ME, ended, put
 from media_sources import Served, ffmpeg, make_source
 from players import SYSTEM_FFMPEG, decoded_by_the_systems
-from reelmill.errors import ParamsInvalid
+from reelmill.errors import NotAPicture, ParamsInvalid, PictureGiven, ReelmillError
 from reelmill.jobs.lifecycle import Status
-from reelmill.jobs.model import Artifact, Job
+from reelmill.jobs.model import Artifact, Caller, Job
 from reelmill.media import Source, find_ffmpeg, probe
 from reelmill.media.ladder import chunks
+from reelmill.media.stills import Watermark, place
 from reelmill.settings import Settings
 from reelmill.wiring import App, build
 from source_zoo import ZOO, Zoo
@@ -38,6 +39,10 @@ KINDS = (
     "surround-51.mp4", "hevc-10bit.mp4", "hdr10.mp4", "interlaced-tff.ts", "one-frame.mp4", "far-start.mkv",
     "odd.mp4",
 )  # fmt: skip
+#: Those that are made with a watermark.
+MARKED = frozenset({
+    "vfr.mp4", "rotated-90.mp4", "hevc-10bit.mp4", "hdr10.mp4", "interlaced-tff.ts", "one-frame.mp4", "odd.mp4",
+})  # fmt: skip
 SMALL = {"gop_s": 0.5, "segment_s": 1.0, "chunk_s": 4.0, "thumbnails": 2}
 
 
@@ -121,9 +126,11 @@ def key_times(path: Path) -> list[Fraction]:
 
 @pytest.mark.req("E-03")
 @pytest.mark.parametrize("name", KINDS)
-def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: str) -> None:
+def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: str, tmp_path: Path) -> None:
     kind = ZOO[name]
-    made = make(app, zoo(name), **SMALL, proxy=SIDE)
+    logo = picture(tmp_path / "logo.png")
+    mark = {"watermark": {"video_id": put(app, logo, content_type="image/png")}} if name in MARKED else {}
+    made = make(app, zoo(name), **SMALL, **mark, proxy=SIDE)
     (rendition,) = made.of("rendition")  # all are smaller than 360: their own size is made
     width, height = kind.clip_size or kind.size
     assert (rendition.meta["width"], rendition.meta["height"]) == (width & ~1, height & ~1)
@@ -144,6 +151,12 @@ def test_from_every_source_comes_a_ladder_that_plays(app: App, zoo: Zoo, name: s
     assert abs(proxy.meta["proxy_duration_s"] - made.source.duration_s) < 1e-3
     assert len(made.of("thumbnail")) == 2 and len(made.of("poster")) == len(made.of("storyboard_vtt")) == 1
     assert made.job.warnings == ()
+    if mark:
+        still = probe(str(logo), still=True, scratch=tmp_path)
+        x, y, across, down = place(still, Watermark(), width & ~1, height & ~1)
+        (last,) = colors_of(made.find(rendition.key), (kind.frames - 1,))
+        red = last[y + 2 : y + down - 2, x + 2 : x + across // 2 - 2].mean(axis=(0, 1))
+        assert red[0] > 170 and max(red[1:]) < 90, red
 
 
 @pytest.mark.req("E-03")
@@ -330,3 +343,111 @@ def test_ten_minutes_are_ten_chunks(tmp_path: Path) -> None:
     parts = chunks(source, Fraction(2), Fraction(60))
     assert [part.start_frame for part in parts] == list(range(0, 3000, 300))
     assert sum(len(part.key_frames) for part in parts) == 300 and parts[-1].end_frame == 3000
+
+
+# ── a watermark ───────────────────────────────────────────────────────────────────────────────
+
+
+def colors_of(path: Path, frames: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return some frames, as red, green and blue."""
+    with av.open(str(path)) as container:
+        shown = enumerate(container.decode(video=0))
+        return np.stack([one.to_ndarray(format="rgb24", threads=1) for n, one in shown if n in frames]).astype(np.int16)
+
+
+def picture(path: Path, **more: Any) -> Path:
+    """Write 200×100 pixels: red on the left; clear on the right, with green that nobody may see."""
+    drawn = Image.new("RGBA", (200, 100), (0, 255, 0, 0))
+    drawn.paste((255, 0, 0, 255), (0, 0, 100, 100))
+    drawn.convert("RGB" if path.suffix == ".jpg" else "RGBA").save(path, **more)
+    return path
+
+
+@pytest.mark.req("E-03")
+def test_a_watermark_lies_on_every_size_and_nowhere_else(app: App, film: Path, made: Made, tmp_path: Path) -> None:
+    logo = put(app, picture(tmp_path / "logo.png"), content_type="image/png")
+    mark = {"video_id": logo, "corner": "top_left", "margin_pct": 5.0, "width_pct": 20.0, "opacity": 1.0}
+    asked = {"heights": [360, 480], "chunk_s": 4.0, "segment_s": 4.0, "loudness_lufs": -20.0, "proxy": {"height": 180}}
+    marked = make(app, film, **asked, watermark=mark)
+    plain = {one.name: made.find(one.key) for one in made.artifacts}
+    in_each_chunk = (0, 150, 329)
+    files = [one for one in marked.artifacts if one.name in ("360p.mp4", "480p.mp4", "360p.m4s", "480p.m4s")]
+    assert len(files) == 4
+    for one in files:
+        new = colors_of(marked.find(one.key), in_each_chunk)
+        old = colors_of(plain[one.name], in_each_chunk)
+        assert len(new) == 3
+        height, width = new.shape[1:3]
+        x, y, across, down = 0.05 * height, 0.05 * height, 0.2 * width, 0.1 * width
+        rows = slice(round(y) + 3, round(y + down) - 3)
+        red = new[:, rows, round(x) + 3 : round(x + across / 2) - 4]
+        assert np.abs(red - np.array([255, 0, 0])).mean() < 12, one.name
+        clear = slice(round(x + across / 2) + 4, round(x + across))
+        assert np.abs(new[:, rows, clear] - old[:, rows, clear]).mean() < 6, one.name
+        rest = np.abs(new - old)
+        rest[:, : round(y + down) + 3, : round(x + across) + 3] = 0
+        assert rest.mean() < 2, one.name
+    for name in ("proxy.mp4", "poster.jpg", "thumbnail-01.jpg", "storyboard-1.jpg"):
+        (one,) = [one for one in marked.artifacts if one.name == name]
+        assert marked.find(one.key).read_bytes() == plain[name].read_bytes(), name
+
+
+@pytest.mark.req("E-03")
+def test_a_watermark_is_as_clear_as_asked_and_a_photo_stands_upright(app: App, film: Path, tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x112] = 6  # a camera held upright: red is above
+    photo = put(app, picture(tmp_path / "photo.jpg", exif=turned, quality=95, subsampling=0), content_type="image/jpeg")
+    asked = {"heights": [360], "formats": ["mp4"], "thumbnails": 0, "storyboard": False}
+    mark = {"video_id": photo, "margin_pct": 0.0, "width_pct": 10.0, "opacity": 0.5}
+    both = [make(app, film, **asked, **more) for more in ({}, {"watermark": mark})]
+    old, new = (colors_of(one.find(one.of("rendition")[0].key), (40, 300)) for one in both)
+    # 64 of 640 pixels wide and 128 high, in the corner.
+    upper, lower = (slice(360 - 128 + 4, 360 - 64 - 4), slice(360 - 64 + 4, 360 - 4))
+    for rows, color in ((upper, (255, 0, 0)), (lower, (0, 255, 0))):
+        here = (slice(None), rows, slice(640 - 60, 640 - 4))
+        assert np.abs(new[here] - (old[here] + np.array(color)) / 2).mean() < 8
+    assert np.abs(new[:, :, :560] - old[:, :, :560]).mean() < 2
+
+
+@pytest.mark.req("E-05")
+def test_what_can_not_be_a_watermark_is_told_before_there_is_a_job(app: App, film: Path, tmp_path: Path) -> None:
+    video_id = put(app, film)
+    logo = picture(tmp_path / "logo.png")
+    good = put(app, logo, content_type="image/png")
+    foreign = put(app, logo, Caller(tenant="other", user_id="eve"), content_type="image/png")
+    waiting = app.service.initiate(ME, filename="logo.png", size_bytes=9, content_type="image/png").video.id
+    unknown = "8b0c7f0e-6f9a-4b52-9e6a-3a9f7d1c2b10"
+    before = len(app.store.jobs("default", limit=200).items)
+    told = {}
+    for wrong in (unknown, foreign, video_id, waiting):
+        with pytest.raises(ParamsInvalid) as refused:
+            app.service.create_job(ME, video_id, "renditions", {"watermark": {"video_id": wrong}})
+        assert refused.value.extra["errors"][0]["field"] == "watermark.video_id"
+        told[wrong] = refused.value.detail
+    assert told[foreign].replace(foreign, "") == told[unknown].replace(unknown, ""), "another's is as one there isn't"
+    assert "is a video" in told[video_id] and "isn't there yet" in told[waiting]
+    with pytest.raises(PictureGiven):
+        app.service.create_job(ME, good, "renditions", {})
+    with pytest.raises(PictureGiven):
+        app.service.initiate(ME, filename="a.png", size_bytes=9, content_type="image/png", pipeline="clips")
+    assert len(app.store.jobs("default", limit=200).items) == before
+
+    whole = logo.read_bytes()
+    photo = picture(tmp_path / "photo.jpg").read_bytes()
+    big, moving = tmp_path / "big.png", tmp_path / "moving.webp"
+    Image.new("L", (9000, 9000)).save(big)
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    frames[0].save(moving, save_all=True, append_images=frames[1:])
+    for content, says in (
+        (whole[: len(whole) // 2], "damaged"), (photo[: len(photo) - 200], "damaged"), (big.read_bytes(), "9000×9000"),
+        (moving.read_bytes(), "animated"), (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "begins like"),
+        (film.read_bytes(), "begins like"),
+    ):  # fmt: skip
+        path = tmp_path / "refused"
+        path.write_bytes(content)
+        with pytest.raises(NotAPicture) as problem:
+            put(app, path, content_type="image/png")
+        assert says in problem.value.detail
+    with pytest.raises(ReelmillError) as no_video:
+        put(app, logo)  # announced as a video
+    assert no_video.value.code == "not_a_video"

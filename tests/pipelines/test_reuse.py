@@ -168,6 +168,64 @@ def test_a_proxy_is_taken_over_beside_its_own_original(app: App, film: Path) -> 
     assert body(app, new) == body(app, old)
 
 
+def steps(app: App, job: Job, *kinds: str) -> dict[str, bool]:
+    """Return whether each step of some kinds was taken over, by its stage and index."""
+    return {
+        f"{one.stage}:{one.index}": one.reused_from is not None for one in app.store.steps(job.id) if one.kind in kinds
+    }
+
+
+@pytest.mark.req("E-01")
+def test_a_scene_changed_is_one_scene_drawn_wherever_the_others_stand(app: App) -> None:
+    told = [{"text": text, "duration_s": 1.0} for text in ("One", "Two", "Three")]
+    params = {"scenes": told, "quality_levels": ["360p"], "preset": "ultrafast"}
+
+    def film(**more: Any) -> Job:
+        return ended(app, app.service.generate(ME, {**params, **more}).id)
+
+    first = film()
+    assert set(steps(app, first, "scene", "film", "poster").values()) == {False}
+    again = film()
+    assert set(steps(app, again, "scene", "film", "poster").values()) == {True}
+
+    edited = [{"text": "New", "duration_s": 1.0}, told[0], {"text": "Other", "duration_s": 1.0}, told[2]]
+    moved = film(scenes=edited)
+    assert steps(app, moved, "scene") == {"scenes:0": False, "scenes:1": True, "scenes:2": False, "scenes:3": True}
+    assert not any(steps(app, moved, "film").values())
+    drawn = {one.name: one for one in app.store.artifacts(moved.id) if one.kind == "scene"}
+    assert sorted(drawn) == [f"scene-{n:03d}-360p.mp4" for n in (1, 2, 3, 4)]
+    assert [drawn[name].meta["scene"] for name in sorted(drawn)] == [0, 1, 2, 3]
+    old = files(app, first)
+    assert drawn["scene-002-360p.mp4"].sha256 == old["scene-001-360p.mp4"].sha256
+    assert drawn["scene-004-360p.mp4"].sha256 == old["scene-003-360p.mp4"].sha256
+
+    app.runner.policy = replace(app.runner.policy, reuse=False)
+    anew = film(scenes=edited)
+    assert not any(steps(app, anew, "scene").values())
+    assert files(app, anew)["360p.mp4"].sha256 == files(app, moved)["360p.mp4"].sha256, "the same film, made anew"
+    manifests = [json.loads(body(app, files(app, job)["manifest.json"])) for job in (anew, moved)]
+    same = [{name: one[name] for name in ("scenes", "renditions", "params")} for one in manifests]
+    assert same[0] == same[1]
+
+
+@pytest.mark.req("D-05")
+def test_an_analysis_again_decodes_nothing_nor_do_clips_that_follow_it(app: App, film: Path) -> None:
+    def analysis(video_id: str) -> Job:
+        return ended(app, app.service.create_job(ME, video_id, "analysis", {"chunk_s": 60.0}).id)
+
+    first = analysis(put(app, film))
+    video_id = put(app, film)
+    again = analysis(video_id)
+    assert set(steps(app, first, "quick", "frames", "sound", "report").values()) == {False}
+    assert set(steps(app, again, "quick", "frames", "sound", "report").values()) == {True}
+    assert all(one.command is None for one in app.store.attempts(again.id)), "no ffmpeg ran"
+    old, new = files(app, first), files(app, again)
+    assert {name: one.sha256 for name, one in old.items()} == {name: one.sha256 for name, one in new.items()}
+    cut = ended(app, app.service.create_job(ME, video_id, "clips", {"cutting": {"kind": "scenes"}}).id)
+    measured = steps(app, cut, "frames", "sound")
+    assert measured and all(measured.values()), "what the analysis measured is measured"
+
+
 @pytest.mark.req("E-08")
 def test_a_worker_killed_while_it_copies_leaves_nothing_behind(film: Path, tmp_path: Path) -> None:
     """Its step is done by another; no file is left that no row names."""

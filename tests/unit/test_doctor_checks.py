@@ -23,6 +23,7 @@ from reelmill.media.paint import Picture
 from reelmill.media.proxy import proxy_arguments
 from reelmill.media.scenes import Film, Overlay, ScenePlan, SceneSettings, fade_graph, scene_arguments, sizes
 from reelmill.media.sound import loudnorm
+from reelmill.media.stills import Watermark, fill_steps, watermark_steps
 from reelmill.stores.sql import SqlStore
 
 # ── how checks are made ───────────────────────────────────────────────────────────────────────
@@ -210,6 +211,8 @@ def test_the_filters_asked_for_are_those_of_the_graphs(tmp_path: Path) -> None:
     graphs.append(fade_graph(14, 30, "fade"))
     played = Music("film.mp4", source, source.audio_tracks[0], -6.0, duck=True)
     graphs += [mix_graph(replace(played, duck=duck), Fraction(4), 0.0) for duck in (True, False)]
+
+    graphs += [",".join(fill_steps(source, 64, 64)), ",".join(watermark_steps(Watermark(), 16, 16))]
 
     assert set().union(*map(names_in, graphs)) == tools.FILTERS
 

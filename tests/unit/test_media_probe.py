@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -17,10 +18,19 @@ import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from media_sources import Served, Studio
 from processes import children
-from reelmill.errors import MediaRejected, NotAVideo, ObjectMissing, ReelmillError, Stopped, StorageUnavailable
+from reelmill.errors import (
+    MediaRejected,
+    NotAPicture,
+    NotAVideo,
+    ObjectMissing,
+    ReelmillError,
+    Stopped,
+    StorageUnavailable,
+)
 from reelmill.media import ProbeLimits, Source, probe
 from reelmill.media.probe_child import pack, sniff, unpack
 
@@ -148,6 +158,26 @@ def test_damage_anywhere_is_taken_or_refused_never_anything_else(studio: Studio,
         try:
             assert probe(str(tmp_path / "film"), scratch=tmp_path).video.frame_count > 0
         except (NotAVideo, MediaRejected) as refusal:
+            assert "failed" not in refusal.detail, refusal.extra
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_in_a_picture_is_taken_or_refused_never_anything_else(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    noise = Image.effect_noise((160, 120), 60)
+    for kind, more in {"PNG": {}, "JPEG": {"progressive": seed % 2 == 0}, "WEBP": {"lossless": seed % 2 == 0}}.items():
+        whole = io.BytesIO()
+        noise.convert("RGB").save(whole, kind, **more)
+        picture = bytearray(whole.getvalue())
+        (tmp_path / "picture").write_bytes(picture)
+        source = probe(str(tmp_path / "picture"), still=True, scratch=tmp_path)
+        assert source.is_still and (source.video.width, source.video.height) == (160, 120)
+        for _ in range(dice.choice([1, 5, 50])):
+            picture[dice.randrange(dice.choice([40, len(picture)]))] = dice.randrange(256)
+        (tmp_path / "picture").write_bytes(picture[: dice.choice([len(picture), len(picture) // 2])])
+        try:
+            assert probe(str(tmp_path / "picture"), still=True, scratch=tmp_path).video.frame_count == 1
+        except (NotAPicture, MediaRejected) as refusal:
             assert "failed" not in refusal.detail, refusal.extra
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from html import escape
+from posixpath import dirname, join, normpath
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -102,20 +103,24 @@ def _file(request: Request, app: App, job: Job, name: str, left_s: int, quality:
 
 
 def _urls(app: App, made: Sequence[Artifact], playlist: Artifact, life_s: int) -> Callable[[str], str]:
-    """Return what names the files in a playlist: storage's signed URLs, else names below the same path as itself."""
+    """Return what names the files in a playlist: storage's signed URLs, else names below the same path as itself.
+
+    A stored playlist names them by their names, or by where they lie from its own key.
+    """
     by_name = {one.name: one for one in made}
+    by_key = {one.key: one for one in made}
     known: dict[str, str] = {}  # a playlist names one file hundreds of times
     up = "../" * playlist.name.count("/")
 
     def url_of(name: str) -> str:
         if name not in known:
-            if name not in by_name:
+            one = by_name.get(name) or by_key.get(normpath(join(dirname(playlist.key), name)))
+            if one is None:
                 raise NotFound(f"The playlist {playlist.name} names {name!r}, which the job didn't store.")
-            one = by_name[name]
             signed = None
             if one.kind not in results.PLAYLISTS and app.settings.delivery == "store":
                 signed = app.files.url(one, life_s=life_s)
-            known[name] = signed or f"{up}{quote(name)}"
+            known[name] = signed or f"{up}{quote(one.name)}"
         return known[name]
 
     return url_of

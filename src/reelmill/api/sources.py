@@ -64,7 +64,10 @@ BUCKETS = 2000  #: that are measured; fewer are made of these
 FORM = 1  #: raised when what is kept must be made anew
 
 #: Media types by demuxer: what a client announced is never served, for it might be a page.
-TYPES = {"mov": "video/mp4", "matroska": "video/x-matroska", "avi": "video/x-msvideo", "mpegts": "video/mp2t"}
+TYPES = {
+    "mov": "video/mp4", "matroska": "video/x-matroska", "avi": "video/x-msvideo", "mpegts": "video/mp2t",
+    "png_pipe": "image/png", "jpeg_pipe": "image/jpeg", "webp_pipe": "image/webp",
+}  # fmt: skip
 
 MADE: dict[int | str, dict[str, Any]] = {304: {"description": "The client's copy is still good."}}
 PICTURE: dict[int | str, dict[str, Any]] = {**MADE, 200: {"content": {"image/jpeg": {}}, "description": "A JPEG."}}

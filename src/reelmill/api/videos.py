@@ -122,7 +122,7 @@ def shown(video: Video) -> VideoReply:
         processing_job_id=video.processing_job_id,
         processing_completed_at=video.processing_completed_at,
         processing_error=video.processing_error,
-        duration=_duration_s(picture),
+        duration=None if (video.source or {}).get("still") else _duration_s(picture),
         width=picture.get("width"),
         height=picture.get("height"),
         technical=_technical(video.source) if video.source else None,

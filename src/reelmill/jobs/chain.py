@@ -90,7 +90,13 @@ class Chain:
     """Starts what follows completed jobs."""
 
     def __init__(
-        self, *, store: JobStore, files: Files, planner: Planner, probe: Callable[[Located], Json], upload_ttl_s: float
+        self,
+        *,
+        store: JobStore,
+        files: Files,
+        planner: Planner,
+        probe: Callable[[Located, bool], Json],
+        upload_ttl_s: float,
     ) -> None:
         """upload_ttl_s: a result that hasn't become a video by then is given up, as an upload would be."""
         self.store = store
@@ -186,7 +192,7 @@ class Chain:
                 sha256=result.sha256,
             )  # fmt: skip
             known = {"identity": f"sha256:{result.sha256}", "filename": video.filename}
-            source = {**self.probe(self.files.objects.locate(video.key)), **known}
+            source = {**self.probe(self.files.objects.locate(video.key), False), **known}
             with suppress(TransitionRefused):  # somebody else was faster
                 self.store.uploaded(video_id, source, None, None)
             video = self.store.video(video_id)

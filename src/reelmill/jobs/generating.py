@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from reelmill.errors import ParamsInvalid, SourceGone, UploadNeeded
+from reelmill.errors import ParamsInvalid
 from reelmill.jobs.files import sha256_of
-from reelmill.jobs.lifecycle import UploadStatus
+from reelmill.jobs.material import media_of
 from reelmill.jobs.model import Caller, Json, Video
 from reelmill.jobs.planning import Planner
 from reelmill.jobs.ports import JobStore, ObjectStore, Pipeline
@@ -33,15 +33,7 @@ def generation(
     if named is None:
         raise ParamsInvalid(f"{pipeline} works on a video that is there: upload it first.")
     checked = planner.checked(chosen, params)
-    media: dict[str, Json] = {}
-    for video_id in named(checked):
-        video = store.video(video_id, caller.tenant)
-        if video.upload_status is UploadStatus.GONE:
-            raise SourceGone(f"The source of video {video_id} was removed.")
-        if video.source is None or "video" not in video.source:
-            raise UploadNeeded(f"Video {video_id} isn't there yet.")
-        media[video_id] = {**{k: v for k, v in video.source.items() if k != "media"}, "key": video.key}
-    return chosen, checked, {"generated": chosen.name, "media": media}
+    return chosen, checked, {"generated": chosen.name, "media": media_of(store, caller.tenant, named(checked))}
 
 
 def filename_of(title: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from reelmill.errors import (
     DatabaseUnavailable,
+    PictureGiven,
     PipelineUnknown,
     ReelmillError,
     TooManySteps,
@@ -20,6 +21,7 @@ from reelmill.errors import (
 )
 from reelmill.jobs.endings import tell_end
 from reelmill.jobs.lifecycle import CLAIMABLE, Event, StepStatus
+from reelmill.jobs.material import check_pictures
 from reelmill.jobs.model import Job, Json, Stage, Step, StepSpec
 from reelmill.jobs.params import invalid_params
 from reelmill.jobs.ports import (
@@ -67,26 +69,32 @@ class Planner:
     def checked(self, pipeline: Pipeline, params: Json, tenant: str | None = None) -> BaseModel:
         """Return validated parameters. Raises ParamsInvalid, with each field's fault in `errors`.
 
-        tenant: of a new job, whose presets may be named; those of a job that there is hold them already.
+        tenant: of a new job, whose presets may be named, and whose pictures are looked for; those of a job that there
+        is hold them already.
         """
         if tenant is not None and self.brands is not None and isinstance(pipeline, Branded):
             params = pipeline.branded(params, lambda kind, name: self._kept(tenant, kind, name))
         try:
-            return pipeline.Params.model_validate(params)
+            checked = pipeline.Params.model_validate(params)
         except ValidationError as error:
             raise invalid_params(error, params) from error
+        if tenant is not None and (pictures := getattr(pipeline, "pictures", None)) is not None:
+            check_pictures(self.store, tenant, pictures(checked))
+        return checked
 
     def _kept(self, tenant: str, kind: str, name: str) -> Json | None:
         kept = self.brands.find_brand(tenant, kind, name) if self.brands is not None else None
         return kept.data if kept is not None else None
 
     def previewed(self, pipeline: Pipeline, params: BaseModel, source: Json | None, found: Sequence[Json] = ()) -> Json:
-        """Return what a job would make. Raises UploadNeeded, ParamsInvalid, TooManySteps.
+        """Return what a job would make. Raises UploadNeeded, PictureGiven, ParamsInvalid, TooManySteps.
 
         found: outputs of its first stage, where its preview hangs on them and they are there already.
         """
         if source is None:
             raise UploadNeeded
+        if source.get("still"):
+            raise PictureGiven
         if source.get("generated", pipeline.name) != pipeline.name and "video" not in source:
             raise UploadNeeded("This video is still being generated: wait until its job is completed.")
         try:

@@ -1087,6 +1087,10 @@ class Work(Protocol):
         """Copy a small object (a thumbnail) into the scratch folder."""
         ...
 
+    def media(self, video_id: str) -> Json:
+        """Return another upload of the job's tenant: its probe, and its `key`. Raises NotFound, SourceGone."""
+        ...
+
     def progress(self, fraction: float, message: str | None = None) -> None:
         """Report 0–1 of this step; cheap, may be called for each frame. Raises Stopped."""
         ...
@@ -1133,7 +1137,9 @@ class Pipeline(Protocol):
     `name`, `version`, `title`, `stages` (weights sum to 100) and the JSON schema of `Params` are all that
     API, CLI, docs and UI need to offer it. One whose stages depend on the parameters has `stages_for(params)`, too.
     One that has `reusable`, a collection of kinds of steps, lets results of these be taken over by later steps of the
-    same digest (`jobs/reuse.py` says what that asks of them).
+    same digest (`jobs/reuse.py` says what that asks of them). One that is given pictures by their `video_id` has
+    `pictures(params)`, the ids by the names of their parameters: they are looked for before a job is made. One whose
+    Params have `retry_attempts`, a number or null, lets a job say how often its steps are tried again.
     """
 
     name: str

@@ -6,6 +6,7 @@ own keys, checked, and recorded as this step's own. So nothing is shared: either
 What a pipeline promises of the kinds of steps that it names in `reusable`:
 - the digest covers all that decides the result, and holds neither the job nor its keys;
 - files are published, not kept; their names follow from what the digest covers, and none names another's key inside;
+  where names or the output tell a step's place in its job, `placed(step, result)` says them anew for another one;
 - where the output and the files' `meta` tell a key, the key is the whole value.
 """
 
@@ -37,7 +38,7 @@ def with_warnings(result: StepResult) -> StepResult:
     return replace(result, output={**result.output, WARNED: list(result.warnings)}) if result.warnings else result
 
 
-def made_before(store: JobStore, work: StepWork) -> StepResult | None:
+def made_before(store: JobStore, pipeline: Pipeline, work: StepWork) -> StepResult | None:
     """Return the result of an earlier step, its files copied; None when there is none whose files are still there.
 
     Raises Stopped.
@@ -57,13 +58,20 @@ def made_before(store: JobStore, work: StepWork) -> StepResult | None:
             continue
         keys = {one.key: copy.key for one, copy in zip(made, copies, strict=True)}
         output = {**_renamed(step.output, keys), REUSED_FROM: step.id}
-        return StepResult(
+        result = StepResult(
             output=output,
             artifacts=tuple(replace(copy, meta=_renamed(copy.meta, keys)) for copy in copies),
             message="Taken over from an earlier job",
             warnings=tuple(step.output.get(WARNED, ())),
         )
+        placed = getattr(pipeline, "placed", None)
+        return result if placed is None else placed(claim.step, result)
     return None
+
+
+def without_notes(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an output without what tells how it came about: what is planned on it is the same either way."""
+    return {name: value for name, value in output.items() if name not in (REUSED_FROM, WARNED)}
 
 
 def _renamed(value: Any, keys: Mapping[str, str]) -> Any:

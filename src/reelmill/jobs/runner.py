@@ -38,7 +38,7 @@ from reelmill.jobs.endings import tell_end
 from reelmill.jobs.files import Files
 from reelmill.jobs.gate import Gate, ran_full
 from reelmill.jobs.lifecycle import Status, StepEvent
-from reelmill.jobs.model import Claim, Job, Step
+from reelmill.jobs.model import Claim, Job, Json, Step
 from reelmill.jobs.ports import (
     UNOBSERVED,
     Dispatcher,
@@ -56,6 +56,7 @@ from reelmill.jobs.work import StepWork, shown_command
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("reelmill.runner")
 
 RELEASE_S = 5.0  #: of the grace: for ending processes and handing their steps back
+RETRY_ATTEMPTS = "retry_attempts"  #: of a job's parameters
 UNTROUBLED = {StepEvent.FINISH, StepEvent.RELEASE}
 
 
@@ -110,6 +111,12 @@ def decide(error: BaseException, step: Step, policy: WorkPolicy, *, draining: bo
         delay_s = policy.backoff_s * 2**step.tries * (1 + jitter)
         return Outcome(event=StepEvent.AGAIN, failure=failure, delay_s=delay_s, command=command, stderr=stderr)
     return Outcome(event=StepEvent.FAIL, failure=failure, command=command, stderr=stderr)
+
+
+def as_asked(policy: WorkPolicy, params: Json) -> WorkPolicy:
+    """Return the policy with as many retries as a job's parameters ask for, where its pipeline offers that."""
+    wanted = params.get(RETRY_ATTEMPTS)
+    return policy if wanted is None else replace(policy, max_retries=int(wanted))
 
 
 class Runner:
@@ -363,7 +370,8 @@ class Runner:
                 raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
             pipeline = self.pipelines[claim.job.pipeline]
             reusable = is_reusable(pipeline, claim.step)
-            made = made_before(self.store, work) if reusable and self.policy.reuse and claim.job.reuse else None
+            takes_over = reusable and self.policy.reuse and claim.job.reuse
+            made = made_before(self.store, pipeline, work) if takes_over else None
             if made is not None:
                 self.observer.count("steps_reused", pipeline=pipeline.name, kind=claim.step.kind)
                 return Outcome(event=StepEvent.FINISH, result=made, reusable=True)
@@ -378,7 +386,7 @@ class Runner:
                 decide(
                     self._cause(error),
                     claim.step,
-                    self.policy,
+                    as_asked(self.policy, claim.job.params),
                     draining=self._draining.is_set() or work.silent,
                     jitter=random.random(),  # noqa: S311 - spreads retries, not a secret
                 )

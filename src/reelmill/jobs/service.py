@@ -19,6 +19,7 @@ from reelmill.errors import (
     NotReady,
     ObjectMissing,
     ParamsInvalid,
+    PictureGiven,
     ReelmillError,
     RequestInvalid,
     ResultsGone,
@@ -36,6 +37,7 @@ from reelmill.jobs.generating import filename_of, generation
 from reelmill.jobs.keys import may_be_source, source_key
 from reelmill.jobs.lifecycle import UPLOAD_ERRORS, Event, Status, StepStatus, UploadStatus, sources
 from reelmill.jobs.locks import KeyedLock
+from reelmill.jobs.material import is_picture
 from reelmill.jobs.model import Artifact, Job, Json, Located, ObjectInfo, SignedRequest, StoredPart, Video
 from reelmill.jobs.model import Caller as Caller
 from reelmill.jobs.multipart import OPEN_UPLOADS, PartRequest, Parts
@@ -91,7 +93,7 @@ class Service:
         store: JobStore,
         files: Files,
         planner: Planner,
-        probe: Callable[[Located], Json],
+        probe: Callable[[Located, bool], Json],
         admission: Admission,
         policy: Policy,
         observer: Observer = UNOBSERVED,
@@ -161,6 +163,8 @@ class Service:
         )
         job = None
         if pipeline is not None:
+            if is_picture(content_type):
+                raise PictureGiven
             chosen = self.planner.pipeline(pipeline)
             job = self._new_job(caller, video_id, chosen, self.planner.checked(chosen, params or {}, caller.tenant))
             job = self._chained(job, reuse, then)
@@ -228,8 +232,9 @@ class Service:
     def complete(self, caller: Caller, video_id: str) -> Completed:
         """Verify that the object is there, is the announced one and is a video; then queue the waiting job.
 
-        Idempotent, and safe to call ten times at once. Raises UploadMissing, UploadMismatch, NotAVideo,
-        MediaRejected, ParamsInvalid (the video stays, its job has failed), or StorageProblem (nothing changed).
+        What was announced as a picture must be one. Idempotent, and safe to call ten times at once.
+        Raises UploadMissing, UploadMismatch, NotAVideo, NotAPicture, MediaRejected, ParamsInvalid (the video stays, its
+        job has failed), or StorageProblem (nothing changed).
         """
         video, driver = self._own(caller, video_id)
         if video.upload_status is UploadStatus.UPLOADED:
@@ -290,7 +295,7 @@ class Service:
         # What the steps' digests know the source by: its content where that is known, else this very upload.
         identity = f"sha256:{sha256}" if sha256 else f"video:{video.id}"
         told = {"identity": identity, "filename": video.filename}
-        return {**self.probe(self.objects.locate(video.key)), **told}
+        return {**self.probe(self.objects.locate(video.key), is_picture(video.content_type)), **told}
 
     def _record_upload(self, video: Video, job: Job | None, source: Json) -> Completed:
         refused: ReelmillError | None = None

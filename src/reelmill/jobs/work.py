@@ -13,6 +13,7 @@ from reelmill.errors import DatabaseUnavailable, ObjectMissing, StaleAttempt, St
 from reelmill.jobs.files import Files, sha256_of
 from reelmill.jobs.generating import become
 from reelmill.jobs.keys import is_beside, output_key
+from reelmill.jobs.material import media_of
 from reelmill.jobs.model import Artifact, Claim, Json, Located, NewArtifact
 from reelmill.jobs.ports import UNOBSERVED, Held, JobStore, Observer
 
@@ -54,6 +55,9 @@ class StepWork:
             for block in self._files.open(key):
                 file.write(block)
         return path
+
+    def media(self, video_id: str) -> Json:
+        return media_of(self._store, self.claim.job.tenant, [video_id])[video_id]
 
     @contextmanager
     def _or_elsewhere(self, key: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ import imageio_ffmpeg
 
 from reelmill.errors import ChildCrashed, EncodeFailed, ToolMissing
 from reelmill.media.children import Limits, supervise
-from reelmill.media.probe_child import DEMUXERS
+from reelmill.media.probe_child import DEMUXERS, STILLS
 
 OLDEST = (8, 1, 3)  #: older ones have known holes in playlist handling
 MAX_PIXELS = 8192 * 8192  #: of any picture that is decoded
@@ -84,7 +84,7 @@ def input_arguments(
     With the demuxer forced and alone on the list of formats, no file can act as a playlist; the list of protocols
     keeps a file from reaching the network and a URL from reaching files.
     """
-    if demuxer not in DEMUXERS:
+    if demuxer not in DEMUXERS and demuxer not in STILLS:
         raise ValueError(f"{demuxer} is not among the demuxers for untrusted files")
     arguments = ["-f", demuxer, "-format_whitelist", demuxer, "-max_pixels", str(MAX_PIXELS), *options]
     if is_url(location):

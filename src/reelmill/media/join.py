@@ -49,6 +49,17 @@ def join_fragmented(chunks: Sequence[tuple[Path, int]], line: Timeline, out: Pat
     _write(chunks, line, None, out, FRAGMENTED)
 
 
+def key_ticks(chunks: Sequence[tuple[Path, int]], base: Fraction) -> list[int]:
+    """Return the ticks of `base` seconds at which the key frames of chunks are shown, once they are joined."""
+    found: list[int] = []
+    for path, start in chunks:
+        with av.open(f"file:{path.absolute()}", format="mov") as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size and packet.is_keyframe and packet.pts is not None:
+                    found.append(start + round(packet.pts * packet.time_base / base))
+    return sorted(found)
+
+
 def fragment_sound(sound: Path, out: Path, every_s: Fraction) -> None:
     """Write sound alone as a fragmented MP4, a fragment for about each `every_s` seconds.
 

@@ -19,7 +19,8 @@ from reelmill.media.children import Limits
 from reelmill.media.codecs import Preset
 from reelmill.media.encode import ClipPlan, ClipSettings, clip_ticks, expect, last_shown, picture_input
 from reelmill.media.ffmpeg import Finished, Progress, local, microseconds, run
-from reelmill.media.graphs import SCALING, colors, cut_steps, output_size, shaped_steps, short_side
+from reelmill.media.graphs import SCALING, colors, cut_steps, output_size, overlay_graph, shaped_steps, short_side
+from reelmill.media.paint import Picture
 from reelmill.media.parts import fetch_part
 from reelmill.media.probe import Source
 from reelmill.media.proxy import Grid, grid, timescale
@@ -138,17 +139,23 @@ def side_proxy(source: Source, side: int, frame_rate: Fraction, crf: int) -> Sid
 
 def chunk_arguments(
     location: str, source: Source, chunk: Chunk, ladder: Sequence[Rung], settings: LadderSettings,
-    outputs: Mapping[str, Path], proxy: SideProxy | None = None,
+    outputs: Mapping[str, Path], proxy: SideProxy | None = None, mark: Picture | None = None,
 ) -> list[str]:  # fmt: skip
-    """Return ffmpeg's arguments for a chunk in all sizes; pure. Pictures only: sound is encoded once for the whole."""
+    """Return ffmpeg's arguments for a chunk in all sizes; pure. Pictures only: sound is encoded once for the whole.
+
+    mark: laid onto the largest size, and so onto all that are made of it; not onto the proxy.
+    """
     ticks, base, top = source.frame_ticks(), source.video.time_base, ladder[0]
     plan = chunk_plan(source, chunk, top, settings)
     start, end = clip_ticks(source, plan)
     fork = ",split[l][q];[l]" if proxy else ","
     labels = [f"[s{rung.name}]" for rung in ladder]
+    shape, split = plan.settings.shape, f"split={len(ladder)}{''.join(labels)}"
+    marked = [overlay_graph(mark, source, shape, 1, None, ten_bits=False)] if mark else []
     graphs = [
-        f"[0:{source.video_index}]{','.join(cut_steps(source, plan.settings.shape, start, end))}{fork}"
-        f"{','.join(shaped_steps(source, plan.settings.shape, 'yuv420p'))},split={len(ladder)}{''.join(labels)}"
+        f"[0:{source.video_index}]{','.join(cut_steps(source, shape, start, end))}{fork}"
+        f"{','.join(shaped_steps(source, shape, 'yuv420p'))}{'[plain]' if mark else ',' + split}",
+        *(f"{graph},{split}" for graph in marked),
     ]
     # What is largest was scaled, turned and mapped to SDR once; the others are made of it.
     graphs += [
@@ -187,6 +194,9 @@ def chunk_arguments(
             ]  # fmt: skip
         words += ["-map", "[proxy]", *coded, *close, local(outputs["proxy"])]
     picture = picture_input(location, source, start, settings.threads)
+    if mark is not None:
+        picture += ["-f", "png_pipe", "-format_whitelist", "png_pipe", "-protocol_whitelist", "file",
+                    "-i", local(mark.path)]  # fmt: skip
     return [*picture, "-copyts", "-filter_complex", ";".join(graphs), *words]
 
 
@@ -226,6 +236,7 @@ def encode_chunk(
     settings: LadderSettings,
     proxy: SideProxy | None = None,
     *,
+    mark: Picture | None = None,
     ffmpeg: Path,
     scratch: Path,
     limits: Limits | None = None,
@@ -234,7 +245,8 @@ def encode_chunk(
 ) -> EncodedChunk:
     """Encode a chunk in all sizes by one run that decodes it once, and check each file.
 
-    location: path or http(s) URL of the source; only the chunk's part of it is read. Files are written to scratch.
+    location: path or http(s) URL of the source; only the chunk's part of it is read. mark: a picture that lies on all
+    sizes, for frames of the largest. Files are written to scratch.
     Raises ParamsInvalid, Stopped, DeadlineExceeded, ResourceLimit, ChildCrashed, EncodeFailed, OutputRejected,
     StorageUnavailable, ObjectMissing.
     """
@@ -248,7 +260,7 @@ def encode_chunk(
     )
     try:
         finished = run(
-            chunk_arguments(str(part or location), source, chunk, ladder, settings, outputs, proxy),
+            chunk_arguments(str(part or location), source, chunk, ladder, settings, outputs, proxy, mark),
             ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop, on_progress=on_progress,
         )  # fmt: skip
     finally:

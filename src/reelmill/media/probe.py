@@ -22,6 +22,7 @@ import certifi
 from reelmill.errors import (
     DeadlineExceeded,
     MediaRejected,
+    NotAPicture,
     NotAVideo,
     ObjectMissing,
     ReelmillError,
@@ -30,12 +31,13 @@ from reelmill.errors import (
 )
 from reelmill.media.children import Limits, supervise
 from reelmill.media.ffmpeg import is_url
-from reelmill.media.probe_child import unpack
+from reelmill.media.probe_child import STILLS, unpack
 
 CHILD = Path(__file__).with_name("probe_child.py")
 MAX_ANSWER_BYTES = 64 << 20
 VERDICTS: dict[str, type[ReelmillError]] = {
     "not_a_video": NotAVideo,
+    "not_a_picture": NotAPicture,
     "media_rejected": MediaRejected,
     "missing": ObjectMissing,
     "unavailable": StorageUnavailable,
@@ -54,6 +56,8 @@ class ProbeLimits:
     max_gap_s: float = 3600.0  #: seconds between two frames that follow each other
     max_streams: int = 64
     max_frames: int = 10_000_000
+    max_still_pixels: int = 50_000_000  #: width × height of a picture
+    max_still_bytes: int = 64 << 20  #: of a picture's file
     verdict_s: float = 12.0  #: wall seconds to open the file and decode one frame; whoever waits sees 15 s at most
     bytes_per_s: int = 20_000_000  #: the slowest reading that is waited for: all gets verdict_s + size / this
     deadline_s: float = 3600.0  #: wall seconds for all of it, whatever the file's size
@@ -127,6 +131,11 @@ class Source:
         return float((self.video.end_tick - self.video.start_tick) * self.video.time_base)
 
     @property
+    def is_still(self) -> bool:
+        """Whether it is a picture: one frame, which a film or a scene is made with."""
+        return self.demuxer in STILLS
+
+    @property
     def audio(self) -> AudioStream | None:
         """The first sound stream."""
         return self.audio_tracks[0] if self.audio_tracks else None
@@ -155,6 +164,7 @@ class Source:
             "video": {name: str(value) if isinstance(value, Fraction) else value for name, value in video},
             "audio_tracks": [asdict(track) for track in self.audio_tracks],
             "duration_s": self.duration_s,
+            **({"still": True} if self.is_still else {}),
         }
 
     @classmethod
@@ -172,17 +182,24 @@ class Source:
 
 
 def probe(
-    location: str, *, scratch: Path, limits: ProbeLimits | None = None, stop: threading.Event | None = None
+    location: str,
+    *,
+    still: bool = False,
+    scratch: Path,
+    limits: ProbeLimits | None = None,
+    stop: threading.Event | None = None,
 ) -> Source:
     """Find out what the file at a path or http(s) URL is, by its content alone.
 
     Reads the whole file once: every frame's time stamp is wanted. Decodes the first frames.
-    Raises NotAVideo (no known container, no video, damaged from the start), MediaRejected (beyond the limits, or the
-    probe died or took too long on it), ObjectMissing, StorageUnavailable (can't be read now), Stopped.
+    still: a picture is looked for instead of a video; it is decoded as a whole.
+    Raises NotAVideo (no known container, no video, damaged from the start), NotAPicture (no PNG, JPEG or WebP,
+    animated, damaged, too large), MediaRejected (beyond the limits, or the probe died or took too long on it),
+    ObjectMissing, StorageUnavailable (can't be read now), Stopped.
     """
     limits = limits or ProbeLimits()
     # A child may be killed by the machine's lack of memory, which isn't the file's fault: the second time it is.
-    said = _ask(location, scratch, limits, stop) or _ask(location, scratch, limits, stop)
+    said = _ask(location, still, scratch, limits, stop) or _ask(location, still, scratch, limits, stop)
     if said is None:
         raise MediaRejected("The program that looks into the file crashed on it, twice.")
     if said["verdict"] != "ok":
@@ -190,11 +207,14 @@ def probe(
     return Source.from_json(said["source"])
 
 
-def _ask(location: str, scratch: Path, limits: ProbeLimits, stop: threading.Event | None) -> dict[str, Any] | None:
+def _ask(
+    location: str, still: bool, scratch: Path, limits: ProbeLimits, stop: threading.Event | None
+) -> dict[str, Any] | None:
     """Return what the child says, None if it was killed by a signal."""
     url = is_url(location)
     asked = {
         "location": location if url else str(Path(location).absolute()),
+        "still": still,
         "ca_file": certifi.where() if url else None,
         "limits": asdict(limits),
         "packages": str(Path(av.__file__).parents[1]),

@@ -29,6 +29,7 @@ LOOKED_AT_PIXELS = 128 << 20  #: in all of them
 TORN_FRAMES = 600  #: decoded once more at most where a file breaks off
 BACKWARD_S = 1.0  #: how far decoding times may jump back before a file counts as spliced
 MAX_RUNS = 4096
+STILLS = frozenset({"png_pipe", "jpeg_pipe", "webp_pipe"})  #: of pictures
 TOO_MUCH = "It needs more memory than probing may use."
 MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
             10: "bt2020c"}  # fmt: skip
@@ -40,7 +41,7 @@ RANGES = {1: "tv", 2: "pc"}
 
 
 class Verdict(Exception):
-    """Why there is no source: kind is not_a_video, media_rejected, missing or unavailable."""
+    """Why there is no source: kind is not_a_video, not_a_picture, media_rejected, missing or unavailable."""
 
     def __init__(self, kind: str, detail: str) -> None:
         self.kind = kind
@@ -80,7 +81,8 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     sys.path.append(asked["packages"])
     try:
-        said = {"verdict": "ok", "source": examine(asked["location"], asked["limits"], asked["ca_file"])}
+        source = examine(asked["location"], asked["limits"], asked["ca_file"], asked["still"])
+        said = {"verdict": "ok", "source": source}
     except Verdict as verdict:
         said = {"verdict": verdict.kind, "detail": verdict.detail}
     except IndexError:  # PyAV's own, when a stream turns up or goes while packets are read
@@ -90,11 +92,14 @@ def main() -> None:
     sys.stdout.write(json.dumps(said))
 
 
-def examine(location: str, limits: dict[str, Any], ca_file: str | None) -> dict[str, Any]:
-    """Return the source as `Source.to_json` would. Raises Verdict."""
+def examine(location: str, limits: dict[str, Any], ca_file: str | None, still: bool) -> dict[str, Any]:
+    """Return the source as `Source.to_json` would; still: it shall be a picture. Raises Verdict."""
     signal.setitimer(signal.ITIMER_REAL, limits["verdict_s"])  # no handler: it kills, also inside a C loop
     url = ca_file is not None
     head, size = read_url(location, ca_file) if url else read_file(location)
+    if still:
+        told: dict[str, Any] = sibling("still_child").Still(limits, Verdict).source(location, ca_file, head, size)
+        return told
     if size == 0:
         raise Verdict("not_a_video", "The file is empty.")
     demuxer = sniff(head)

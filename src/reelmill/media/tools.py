@@ -7,22 +7,22 @@ from pathlib import Path
 
 from reelmill.media.children import Limits, supervise
 from reelmill.media.codecs import FAMILIES
-from reelmill.media.probe_child import DEMUXERS
+from reelmill.media.probe_child import DEMUXERS, STILLS
 
 #: The filters of all graphs of this library; a test builds their graphs and compares.
 FILTERS = frozenset({
-    "aformat", "afade", "amix", "anull", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif", "crop",
-    "format", "fps", "loop", "loudnorm", "lutrgb", "overlay", "pad", "perspective", "scale", "select", "setparams",
-    "setpts", "setsar", "settb", "sidechaincompress", "sidedata", "split", "tonemap", "tpad", "trim", "volume", "xfade",
-    "zscale",
+    "aformat", "afade", "amix", "anull", "anullsrc", "apad", "aresample", "asetpts", "asplit", "atrim", "bwdif",
+    "colorchannelmixer", "crop", "format", "fps", "loop", "loudnorm", "lutrgb", "overlay", "pad", "perspective",
+    "premultiply", "scale", "select", "setparams", "setpts", "setsar", "settb", "sidechaincompress", "sidedata",
+    "split", "tonemap", "tpad", "trim", "unpremultiply", "volume", "xfade", "zscale",
 })  # fmt: skip
 ENCODERS = frozenset(
-    {*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "pcm_s16le", "ppm", "wrapped_avframe"}
+    {*(family.encoder for family in FAMILIES.values()), "aac", "mjpeg", "pcm_s16le", "png", "ppm", "wrapped_avframe"}
 )
 NEEDED: Mapping[str, frozenset[str]] = {
     "filters": FILTERS,
     "encoders": ENCODERS,
-    "demuxers": frozenset({*DEMUXERS, "png_pipe", "s16le"}),
+    "demuxers": frozenset({*DEMUXERS, *STILLS, "s16le"}),
     "muxers": frozenset({"mp4", "image2", "null", "s16le"}),
     "bsfs": frozenset({"setts"}),
     "protocols": frozenset({"file", "http", "https", "tcp", "tls"}),

@@ -4157,7 +4157,7 @@ export interface components {
             created_at: string;
             /**
              * Duration
-             * @description Seconds; null until the upload was verified.
+             * @description Seconds; null until the upload was verified, and of a picture.
              */
             duration: number | null;
             /** Filename */

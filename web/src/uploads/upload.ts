@@ -30,7 +30,7 @@ export type Phase =
 /** After these a new URL may work. */
 const USED_UP = new Set(["signature_expired", "signature_invalid", "body_mismatch", "multipart_gone", "object_missing", "storage_refused"]);
 /** A file of this name and content will never be taken: there is nothing to try again. */
-const FINAL = new Set(["not_a_video", "media_rejected", "source_changed"]);
+const FINAL = new Set(["not_a_video", "not_a_picture", "media_rejected", "source_changed"]);
 
 /** At most so many PUTs at a time, first come first served. */
 class Slots {

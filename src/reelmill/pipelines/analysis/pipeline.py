@@ -10,6 +10,7 @@ from typing import Any
 from reelmill.errors import MediaProblem
 from reelmill.jobs.model import Json, NewArtifact, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
+from reelmill.jobs.reuse import without_notes
 from reelmill.media import Source
 from reelmill.media.encode import ClipSettings, audio_track
 from reelmill.media.findings import Findings, key_frame_findings, shot_spans, stretch
@@ -37,6 +38,7 @@ class Analysis:
     title = "Analysis"
     stages = (Stage("quick", 8), Stage("deep", 86), Stage("report", 6))
     Params = AnalysisParams
+    reusable = frozenset({"quick", "frames", "sound", "report"})
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
@@ -251,5 +253,5 @@ def timeline(
 
 
 def _without_costs(output: Json) -> dict[str, Any]:
-    """Return what was found without what it cost, which is another each time."""
-    return {name: value for name, value in output.items() if name != "cpu_s"}
+    """Return what was found without what it cost and where it comes from, which are others each time."""
+    return {name: value for name, value in without_notes(output).items() if name != "cpu_s"}

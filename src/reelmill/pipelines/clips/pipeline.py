@@ -79,7 +79,7 @@ class Clips:
     title = "Clips with text"
     stages = (Stage("text", 2), Stage("render", 94), Stage("publish", 4))
     Params = ClipsParams
-    reusable = frozenset({"clip", "contact_sheet"})  # a manifest tells of its own job
+    reusable = frozenset({"frames", "sound", "clip", "contact_sheet"})  # a manifest tells of its own job
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools

@@ -33,11 +33,13 @@ class GradientBackground(Declared):
 
 
 class ImageBackground(Declared):
-    """A picture out of an uploaded video, which it moves over slowly."""
+    """An uploaded picture, or one out of an uploaded video, which is moved over slowly."""
 
     kind: Literal["image"] = "image"
-    video_id: VideoId = Field(description="A video of the same tenant.")
-    at_s: Seconds = Field(0.0, ge=0, le=86_400, description="Time of the picture in seconds, to the nearest key frame.")
+    video_id: VideoId = Field(description="An uploaded picture (PNG, JPEG, WebP) or video of the same tenant.")
+    at_s: Seconds = Field(
+        0.0, ge=0, le=86_400, description="Of a video: time of the picture in seconds, to the nearest key frame."
+    )
     motion: Motion = Field("zoom_in", description="How the picture is moved over (Ken Burns).")
 
 
@@ -107,6 +109,20 @@ class GenerateParams(Declared):
     music: MusicParams | None = Field(None, description="Music under the film; null for none.")
     transition: Transition | Literal["none"] = Field("fade", description="From each scene to the next; `none` cuts.")
     transition_s: Seconds = Field(0.5, ge=0.1, le=2, description="Length of a transition, in seconds.")
+    enable_streaming: bool = Field(
+        False, description="Whether the film is packed for adaptive streaming (HLS), too, in all quality levels."
+    )
+    thumbnail_generation: bool = Field(True, description="Whether there is a poster.")
+    retry_attempts: int | None = Field(
+        None, ge=0, le=10, description="Further tries of a step after an error that may pass; null: as many as the "
+        "server's REELMILL_MAX_RETRIES.",
+    )  # fmt: skip
+    cleanup_local_files: Literal[True] = Field(
+        True, description="Temporary files are always removed; older clients say so here."
+    )
+    pipeline_version: Annotated[str, StringConstraints(max_length=20)] | None = Field(
+        None, description="Another version than the server's is refused; null takes what there is."
+    )
     crf: int = Field(21, ge=0, le=51, description="Constant rate factor of H.264: lower is better and larger.")
     preset: PresetName = Field("veryfast", description="The encoder's effort, by x264's names.")
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from reelmill.errors import ParamsInvalid, TextModelNeeded, VoiceNeeded
 from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
+from reelmill.jobs.reuse import without_notes
 from reelmill.media.ffmpeg import version
 from reelmill.media.scenes import sizes
 from reelmill.pipelines.base import Toolbox, digest
 from reelmill.pipelines.generate.params import GenerateParams
 from reelmill.pipelines.generate.script import caption_lines, estimated_s, scenes_of, silent_s, title_of
-from reelmill.pipelines.generate.steps import Steps
+from reelmill.pipelines.generate.steps import Steps, scene_name
 
 OPTIONAL = ("poster",)
+SEGMENT_S = 6  #: of a stream's segments, at least; they begin at key frames
 #: What says where in the film a thing stands, or where a file lies, doesn't change what is made of it.
 PLACES = frozenset({"scene", "key", "name"})
 
@@ -28,8 +31,8 @@ class Generate:
     voice    a step for each narration, spoken line by line
     scenes   a step for each scene, in all sizes, without its neighbours
     fades    a step for each transition; one for the sound
-    join     a step for each size
-    publish  the poster, which may fail; captions, manifest.json, and the film as a video of its own
+    join     a step for each size; for streaming, another one, and one for the sound
+    publish  the poster, which may fail; captions, playlist, manifest.json, and the film as a video of its own
     """
 
     name = "generate"
@@ -40,6 +43,8 @@ class Generate:
         Stage("publish", 3),
     )  # fmt: skip
     Params = GenerateParams
+    # Fades and sound are kept for their own job alone, and playlists name files by their keys.
+    reusable = frozenset({"scene", "film", "poster"})
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
@@ -66,6 +71,7 @@ class Generate:
             raise VoiceNeeded
         lengths = [round(estimated_s(scene, params.pause_s), 2) for scene in scenes]
         fades = 0 if params.transition == "none" else count - 1
+        streams = len(params.quality_levels) + bool(spoken or params.music) if params.enable_streaming else 0
         return {
             "title": title_of(params, scenes),
             "scenes": [
@@ -76,7 +82,15 @@ class Generate:
             "estimated_duration_s": round(sum(lengths), 2) if scenes else None,
             "voice": self.tools.voices.voice_name if spoken else None,
             "renditions": [{"name": rung.name, "width": rung.width, "height": rung.height} for rung in ladder(params)],
-            "steps": 1 + spoken + count + fades + 1 + len(params.quality_levels) + 2,
+            "steps": 1
+            + spoken
+            + count
+            + fades
+            + 1
+            + len(params.quality_levels)
+            + streams
+            + params.thumbnail_generation
+            + 1,
         }
 
     def _check(self, source: Json, params: GenerateParams) -> None:
@@ -86,8 +100,16 @@ class Generate:
         """
         if source.get("generated") != self.name or "video" in source:
             raise ParamsInvalid("generate makes a video of its own: POST /api/v1/videos/generate, without a video_id.")
+        if params.pipeline_version not in (None, self.version):
+            raise ParamsInvalid(f"pipeline_version: this server has {self.version}, not {params.pipeline_version}.")
         if params.topic is not None and self.tools.texts.model_name is None:
             raise TextModelNeeded
+        for number, scene in enumerate(params.scenes or ()):
+            behind = scene.background
+            if behind is not None and behind.kind == "video" and source["media"][behind.video_id].get("still"):
+                field = f"scenes.{number}.background"
+                message = "that upload is a picture: its kind is image"
+                raise ParamsInvalid(f"{field}: {message}.", errors=[{"field": field, "message": message}])
         if params.music is not None and not source["media"][params.music.video_id]["audio_tracks"]:
             raise ParamsInvalid("music.video_id: that video has no sound.")
 
@@ -190,20 +212,29 @@ class Generate:
     ) -> list[tuple[int, str, dict[str, Any]]]:
         scenes, fades = in_order(done["scenes"]), in_order(one for one in done["fades"] if one["kind"] == "fade")
         sound = next((one["file"] for one in done["fades"] if one["kind"] == "sound"), None)
-        return [
-            (number, "film", {
+        films = [
+            {
                 "name": rung.name, "size": [rung.short_side, rung.width, rung.height, rung.most_kbps],
                 "rate": params.frame_rate, "fade": fade_frames(params), "sound": sound,
                 "scenes": [{"frames": one["frames"], "file": one["files"][rung.name]} for one in scenes],
                 "fades": [one["files"][rung.name] for one in fades],
-            })
-            for number, rung in enumerate(ladder(params))
+            }
+            for rung in ladder(params)
         ]  # fmt: skip
+        wanted: list[tuple[str, dict[str, Any]]] = [("film", film) for film in films]
+        if params.enable_streaming:
+            wanted += [("stream", {**film, "sound": None, "segment_s": SEGMENT_S}) for film in films]
+            if sound is not None:
+                frames = sum(int(one["frames"]) for one in scenes)
+                about = {"sound": sound, "frames": frames, "rate": params.frame_rate, "segment_s": SEGMENT_S}
+                wanted.append(("stream_sound", about))
+        return [(number, kind, asked) for number, (kind, asked) in enumerate(wanted)]
 
     def _publish(
         self, params: GenerateParams, done: Mapping[str, Sequence[Json]]
     ) -> list[tuple[int, str, dict[str, Any]]]:
-        films = sorted(done["join"], key=lambda one: -int(one["height"]))
+        films = [without_notes(one) for one in done["join"] if one["kind"] == "film"]
+        films.sort(key=lambda one: -int(one["height"]))
         scenes, start, captions = in_order(done["scenes"]), 0, []
         spoken = {one["scene"]: one for one in done["voice"]}
         chapters = []
@@ -222,13 +253,25 @@ class Generate:
             "webvtt": params.captions in ("webvtt", "both"), "rate": params.frame_rate, "frames": start, "films": films,
             "voice": next((one["voice"] for one in done["voice"]), None), "params": params.model_dump(mode="json"),
         }  # fmt: skip
+        if params.enable_streaming:
+            about["streams"] = [one for one in done["join"] if one["kind"] == "stream"]
+            about["stream_sound"] = next((one for one in done["join"] if one["kind"] == "stream_sound"), None)
         third = start / params.frame_rate / 3
-        return [
-            (0, "poster", {"file": films[0]["file"], "at_s": round(third, 3), "width": films[0]["width"]}),
-            (1, "publish", about),
-        ]
+        poster = {"file": films[0]["file"], "at_s": round(third, 3), "width": films[0]["width"]}
+        return [*([(0, "poster", poster)] if params.thumbnail_generation else []), (1, "publish", about)]
 
     # ── running: repeatable ───────────────────────────────────────────────────────────────────
+
+    def placed(self, step: Step, made: StepResult) -> StepResult:
+        """Return a scene that was taken over as the one that it is in this film."""
+        if step.kind != "scene":
+            return made
+        number = step.params["scene"]
+        artifacts = tuple(
+            replace(one, name=scene_name(number, one.name.rpartition("-")[2]), meta={**one.meta, "scene": number})
+            for one in made.artifacts
+        )
+        return replace(made, output={**made.output, "scene": number}, artifacts=artifacts)
 
     def run(self, step: Step, work: Work) -> StepResult:
         steps = Steps(self.tools, step.params, work)
@@ -247,6 +290,10 @@ class Generate:
                 return steps.sound()
             case "film":
                 return steps.film()
+            case "stream":
+                return steps.stream()
+            case "stream_sound":
+                return steps.stream_sound()
             case "poster":
                 return steps.poster()
             case _:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from reelmill.jobs.speech import RATE, Speech
 from reelmill.jobs.texts import TextAsk
 from reelmill.media import Expected, Limits, Source, check_output, draw, layout, probe, thumbnail
 from reelmill.media.encode import ClipSettings, audio_track
-from reelmill.media.join import Timeline, join
+from reelmill.media.hls import track_of
+from reelmill.media.join import Timeline, fragment_sound, join, join_fragmented, key_ticks
 from reelmill.media.ladder import Rung
 from reelmill.media.mixing import Music, mix, resampled
 from reelmill.media.paint import Picture
 from reelmill.media.proxy import timescale
 from reelmill.media.scenes import (
+    GOP_S,
     Film,
     Overlay,
     ScenePlan,
@@ -32,13 +35,15 @@ from reelmill.media.scenes import (
     piece,
     still_size,
 )
+from reelmill.media.stills import fill
 from reelmill.media.storyboard import still
 from reelmill.media.styles import TextStyle
 from reelmill.pipelines.base import Toolbox
 from reelmill.pipelines.generate.params import Scene
 from reelmill.pipelines.generate.script import completed, webvtt
+from reelmill.pipelines.streaming import MP4, SOUND, publish_master, publish_track
 
-MP4 = "video/mp4"
+CHANNELS = 2  #: of all sound that is mixed
 CAPTIONS = 0.25  #: share of the picture's height, at its bottom, that captions have for themselves
 CAPTION_PCT = 5.0  #: of the picture's shorter side
 TITLE = TextStyle(size_pct=11.0, min_size_pct=3.0, outline_pct=4.0, weight=700, margin_pct=7.0, max_width_pct=84.0)
@@ -132,7 +137,7 @@ class Steps:
             self.work.command(ran.argv)
         published = {
             rung.name: self.work.publish(
-                made.paths[rung.name], kind="scene", name=f"scene-{number + 1:03d}-{rung.name}.mp4", content_type=MP4,
+                made.paths[rung.name], kind="scene", name=scene_name(number, f"{rung.name}.mp4"), content_type=MP4,
                 meta={"scene": number, "width": rung.width, "height": rung.height},
             )
             for rung in ladder
@@ -156,6 +161,8 @@ class Steps:
                 gradient([behind["color"]], 0, *size, out)
             case "gradient":
                 gradient(behind["colors"], behind["angle"], *size, out)
+            case "image" if self._source(behind["video_id"]).is_still:
+                self._uploaded(behind["video_id"], size, out)
             case "image":
                 self._still(behind, min(size), size, out)
             case _:
@@ -166,6 +173,14 @@ class Steps:
             frames=asked["frames"], fade=asked["fade"], rate=asked["rate"], background=background, motion=motion,
             overlays=tuple(self._overlays(top)),
         )  # fmt: skip
+
+    def _uploaded(self, video_id: str, size: tuple[int, int], out: Path) -> None:
+        picture = self.work.fetch(self.media[video_id]["key"], "picture")
+        finished = fill(
+            picture, self._source(video_id), *size, out,
+            ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
+        )  # fmt: skip
+        self.work.command(finished.argv)
 
     def _still(self, behind: Json, side: int, size: tuple[int, int], out: Path) -> None:
         taken = self.scratch / "still.jpg"
@@ -256,12 +271,8 @@ class Steps:
     def film(self) -> StepResult:
         asked, rate = self.asked, self.asked["rate"]
         rung = Rung(*asked["size"])
-        frame = timescale(Fraction(rate)) // rate
-        parts, start = [], 0
-        for path, frames in self._parts():
-            parts.append((path, start * frame))
-            start += frames
-        line = Timeline(range(0, start * frame, frame), start * frame, Fraction(1, frame * rate))
+        parts, line = self._joinable()
+        start = len(line.ticks)
         sound = None if asked["sound"] is None else self.work.fetch(asked["sound"]["key"], "sound.m4a")
         path = self.scratch / f"{rung.name}.mp4"
         join(parts, line, sound, path)
@@ -279,6 +290,45 @@ class Steps:
         file = {"key": made.key, "sha256": made.sha256}
         output = {"kind": "film", "name": rung.name, "file": file, **meta}
         return StepResult(output=output, artifacts=(made,), message=f"{rung.name} is ready")
+
+    def stream(self) -> StepResult:
+        """Pack one size for streaming. Segments begin at key frames, which are the same ones in all sizes."""
+        asked, rate = self.asked, self.asked["rate"]
+        rung = Rung(*asked["size"])
+        parts, line = self._joinable()
+        path = self.scratch / f"{rung.name}.m4s"
+        join_fragmented(parts, line, path)
+        starts = [tick * line.base for tick in key_ticks(parts, line.base)]
+        edges = [Fraction(0)]
+        for start in starts:
+            if start - edges[-1] >= asked["segment_s"]:
+                edges.append(start)
+        track = track_of(path, edges, line.end * line.base, starts)
+        about = {"name": rung.name, "width": rung.width, "height": rung.height, "frame_rate": rate}
+        written, told = publish_track(self.work, path, track, MP4, about)
+        output = {"kind": "stream", **about, "hls": told}
+        return StepResult(output=output, artifacts=tuple(written), message=f"{rung.name} is packed for streaming")
+
+    def stream_sound(self) -> StepResult:
+        asked = self.asked
+        length, every = Fraction(asked["frames"], asked["rate"]), asked["segment_s"]
+        path = self.scratch / "sound.m4s"
+        fragment_sound(self.work.fetch(asked["sound"]["key"], "sound.m4a"), path, Fraction(GOP_S))
+        track = track_of(path, [Fraction(at) for at in range(0, ceil(length), every)], length)
+        about = {"name": "sound", "channels": CHANNELS}
+        written, told = publish_track(self.work, path, track, SOUND, about)
+        output = {"kind": "stream_sound", **about, "language": None, "hls": told}
+        return StepResult(output=output, artifacts=tuple(written), message="Sound for streaming is ready")
+
+    def _joinable(self) -> tuple[list[tuple[Path, int]], Timeline]:
+        """Return the pieces of one size, each with the tick at which it begins, and when all frames are shown."""
+        rate = self.asked["rate"]
+        frame = timescale(Fraction(rate)) // rate
+        parts, start = [], 0
+        for path, frames in self._parts():
+            parts.append((path, start * frame))
+            start += frames
+        return parts, Timeline(range(0, start * frame, frame), start * frame, Fraction(1, frame * rate))
 
     def _parts(self) -> Iterator[tuple[Path, int]]:
         """Yield the pieces of one size in order, with their frames: a scene without its halves of fades, a fade, …"""
@@ -311,6 +361,8 @@ class Steps:
             path = self.scratch / "captions.vtt"
             path.write_text(webvtt(timed))
             artifacts.append(self.work.publish(path, kind="captions", name=path.name, content_type="text/vtt"))
+        if "streams" in asked:
+            artifacts.append(publish_master(self.work, asked["streams"], asked["stream_sound"]))
         film = self.work.fetch(asked["films"][0]["file"]["key"], "film.mp4")
         self.work.become(film, probe(str(film), scratch=self.scratch, stop=self.stop).to_json())
         artifacts.append(self._manifest(pipeline, timed))
@@ -330,6 +382,11 @@ class Steps:
         path = self.scratch / "manifest.json"
         path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
         return self.work.publish(path, kind="manifest", name=path.name, content_type="application/json")
+
+
+def scene_name(number: int, size: str) -> str:
+    """Return the name of a scene's file. size: "720p.mp4"."""
+    return f"scene-{number + 1:03d}-{size}"
 
 
 def _wave_header(size: int) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from reelmill.media.stills import Corner
 from reelmill.pipelines.declared import Declared, PresetName
 
 Height = Literal[360, 480, 720, 1080, 1440, 2160]
 Format = Literal["mp4", "hls"]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+UploadId = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F-]{36}$")]
 
 
 class SideProxyParams(Declared):
@@ -24,6 +26,20 @@ class SideProxyParams(Declared):
         description="Frames per second, at even times; a source that has fewer keeps its own.",
     )  # fmt: skip
     crf: int = Field(23, ge=0, le=51, description="Constant rate factor of the proxy: lower is better and larger.")
+
+
+class WatermarkParams(Declared):
+    """A picture in a corner of all sizes; proxy, poster, thumbnails and storyboard are without it."""
+
+    video_id: UploadId = Field(description="An uploaded picture of the same tenant: PNG, JPEG or WebP.")
+    corner: Corner = Field("bottom_right", description="Where it lies.")
+    margin_pct: Seconds = Field(
+        3.0, ge=0, le=25, description="Distance from both edges, in % of the film's shorter side."
+    )
+    width_pct: Seconds = Field(
+        15.0, ge=1, le=100, description="Its width in % of the film's; less where it would reach beyond the margins."
+    )
+    opacity: Seconds = Field(0.8, gt=0, le=1, description="1 hides what is below, but where the picture is clear.")
 
 
 class RenditionsParams(Declared):
@@ -64,6 +80,7 @@ class RenditionsParams(Declared):
     proxy: SideProxyParams | None = Field(
         None, description="A proxy too, beside the original as the pipeline `proxy` puts it; null for none."
     )
+    watermark: WatermarkParams | None = Field(None, description="A picture on the film; null for none.")
     thumbnails: int = Field(5, ge=0, le=50, description="How many thumbnails, at even distances.")
     storyboard: bool = Field(True, description="Small pictures for a player's time bar: sprites with WebVTT.")
     storyboard_s: Seconds | None = Field(

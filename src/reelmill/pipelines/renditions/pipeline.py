@@ -39,6 +39,10 @@ class Renditions:
         self.tools = tools
         self._tool = f"renditions/{self.version} ffmpeg/{version(tools.ffmpeg)}"
 
+    def pictures(self, params: RenditionsParams) -> dict[str, str]:
+        """Return the pictures that a job is given, by the names of their parameters."""
+        return {"watermark.video_id": params.watermark.video_id} if params.watermark else {}
+
     # ── planning: pure ────────────────────────────────────────────────────────────────────────
 
     def preview(self, source: Json, params: RenditionsParams) -> Json:
@@ -94,6 +98,8 @@ class Renditions:
         ladder = [[rung.short_side, rung.width, rung.height, rung.most_kbps] for rung in rungs(probed, params.heights)]
         common = {"preset": params.preset, "crf": params.crf, "gop_s": params.gop_s, "threads": self.tools.threads,
                   "proxy": params.proxy.model_dump(mode="json") if params.proxy else None}  # fmt: skip
+        if params.watermark is not None:  # whose file never changes, so its id says what is in it
+            common["watermark"] = params.watermark.model_dump(mode="json")
         wanted: list[tuple[str, dict[str, Any]]] = [
             ("chunk", {**common, "ladder": ladder, "start_frame": part.start_frame, "end_frame": part.end_frame,
                        "key_frames": list(part.key_frames)})

@@ -12,16 +12,18 @@ from reelmill.jobs.model import Json, NewArtifact, StepResult
 from reelmill.jobs.ports import Work
 from reelmill.media import Checked, Expected, Limits, Source, check_output
 from reelmill.media.encode import ClipSettings, audio_track
-from reelmill.media.hls import Audio, Segment, Track, Variant, master_playlist, media_playlist, track_of
+from reelmill.media.hls import Track, track_of
 from reelmill.media.join import Timeline, fragment_sound, join, join_fragmented
 from reelmill.media.ladder import Chunk, LadderSettings, Rung, SideProxy, encode_chunk, key_frames, side_proxy
+from reelmill.media.paint import Picture
 from reelmill.media.proxy import timescale
 from reelmill.media.sound import encode_sound
+from reelmill.media.stills import Watermark, watermark
 from reelmill.media.storyboard import still, storyboard, webvtt
 from reelmill.pipelines.base import Toolbox
+from reelmill.pipelines.streaming import MP4, SOUND, beside, publish_master, publish_track
 
 THUMBNAIL_SIDE = 270  #: pixels: 480×270
-PLAYLIST, MP4, SOUND = "application/vnd.apple.mpegurl", "video/mp4", "audio/mp4"
 
 
 class Steps:
@@ -42,7 +44,7 @@ class Steps:
         frames = chunk.end_frame - chunk.start_frame
         proxy = None if self.asked["proxy"] is None else self._proxy()
         made = encode_chunk(
-            self.location, self.source, chunk, ladder, settings, proxy,
+            self.location, self.source, chunk, ladder, settings, proxy, mark=self._watermark(ladder[0]),
             ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
             on_progress=lambda progress: self.work.progress(min(1.0, progress.frame / frames)),
         )  # fmt: skip
@@ -55,6 +57,21 @@ class Steps:
         kept = [file["key"] for file in files.values()]
         cpu_s = round(made.finished.cpu_s, 3)
         return StepResult(output={**output, "kept": kept, "cpu_s": cpu_s}, message=f"Part {chunk.index + 1} is encoded")
+
+    def _watermark(self, top: Rung) -> Picture | None:
+        """Draw the watermark for the largest size. Raises NotFound, SourceGone when its picture is gone since."""
+        asked = self.asked.get("watermark")
+        if asked is None:
+            return None
+        given = self.work.media(asked["video_id"])
+        mark = Watermark(**{name: value for name, value in asked.items() if name != "video_id"})
+        picture = self.work.fetch(given["key"], "watermark")
+        made, finished = watermark(
+            picture, Source.from_json(dict(given)), mark, top.width, top.height, self.scratch / "watermark.png",
+            ffmpeg=self.ffmpeg, scratch=self.scratch, limits=self.limits, stop=self.stop,
+        )  # fmt: skip
+        self.work.command(finished.argv)
+        return made
 
     def sound(self) -> StepResult:
         asked = self.asked
@@ -112,7 +129,7 @@ class Steps:
             for path in made.sheets
         ]
         path = self.scratch / "storyboard.vtt"
-        path.write_text(webvtt(made.tiles, [_beside(sheet) for sheet in sheets]))
+        path.write_text(webvtt(made.tiles, [beside(sheet) for sheet in sheets]))
         about = {"tiles": len(made.tiles), "every_s": float(every_s)}
         told = self.work.publish(path, kind="storyboard_vtt", name=path.name, content_type="text/vtt", meta=about)
         output = {"kind": "storyboard", **about, "key": told.key, "sheets": [sheet.key for sheet in sheets]}
@@ -142,7 +159,7 @@ class Steps:
             gop_s = Fraction(self.asked["gop_s"]).limit_denominator(1_000_000)
             starts = [line.ticks[frame] * line.base for frame in key_frames(self.source, gop_s)]
             track = self._track(path, line, starts)
-            written, about["hls"] = self._hls(path, track, MP4, about)
+            written, about["hls"] = publish_track(self.work, path, track, MP4, _told(about))
             artifacts += written
         return StepResult(output=about, artifacts=tuple(artifacts), message=f"{name} is ready")
 
@@ -204,23 +221,9 @@ class Steps:
         source = audio_track(self.source, ClipSettings(audio_track=self.asked["audio_track"]))
         language = source.language if source else None
         about = {"kind": "hls_sound", "name": "sound", "channels": self.asked["sound"]["channels"]}
-        written, told = self._hls(path, track, SOUND, about)
+        written, told = publish_track(self.work, path, track, SOUND, _told(about))
         output = {**about, "language": language, "hls": told}
         return StepResult(output=output, artifacts=tuple(written), message="Sound for streaming is ready")
-
-    def _hls(
-        self, path: Path, track: Track, content_type: str, about: dict[str, Any]
-    ) -> tuple[list[NewArtifact], Json]:
-        """Publish a fragmented file, and its playlist beside it."""
-        meta = {**_told(about), "bandwidth": track.peak, "average_bandwidth": track.average, "codecs": track.codec}
-        file = self.work.publish(path, kind="hls_segment", name=path.name, content_type=content_type, meta=meta)
-        text = self.scratch / f"{path.stem}.m3u8"
-        text.write_text(media_playlist(_beside(file), track))
-        playlist = self.work.publish(text, kind="hls_media", name=text.name, content_type=PLAYLIST, meta=meta)
-        segments = [[segment.first, segment.size, str(segment.duration)] for segment in track.segments]
-        told = {"key": playlist.key, "file_key": file.key, "file_sha256": file.sha256, **meta,
-                "init_size": track.init_size, "segments": segments}  # fmt: skip
-        return [file, playlist], told
 
     def _track(self, path: Path, line: Timeline, starts: list[Fraction] | None = None) -> Track:
         edges = [line.ticks[frame] * line.base for frame in self.asked["edges"]]
@@ -250,14 +253,7 @@ class Steps:
     def publish(self, pipeline: str) -> StepResult:
         asked, artifacts = self.asked, []
         if "hls" in asked["params"]["formats"]:
-            path = self.scratch / "master.m3u8"
-            path.write_text(master_playlist(_variants(asked["renditions"]), _audio(asked["sound"])))
-            sizes = [[one["width"], one["height"]] for one in asked["renditions"]]
-            artifacts.append(
-                self.work.publish(
-                    path, kind="hls_master", name=path.name, content_type=PLAYLIST, meta={"sizes": sizes}, primary=True
-                )
-            )
+            artifacts.append(publish_master(self.work, asked["renditions"], asked["sound"]))
         job = self.work.claim.job
         manifest = {
             "version": 1, "job_id": job.id, "video_id": job.video_id, "pipeline": pipeline, **asked,
@@ -282,35 +278,3 @@ def _checked(checked: Checked) -> dict[str, Any]:
         "audio_codec": checked.audio_codec,
         "frames": checked.frame_count,
     }
-
-
-def _beside(made: NewArtifact) -> str:
-    """Return the relative URI of a file for another one of the same step."""
-    return made.key.rpartition("/")[2]
-
-
-def _from_publish(key: str) -> str:
-    """Return the relative URI of a file of another stage: keys end in stage, index and name."""
-    return "/".join(["..", "..", *key.split("/")[-3:]])
-
-
-def _variants(renditions: list[dict[str, Any]]) -> list[Variant]:
-    """Return the sizes for the master playlist, the smallest first: a slow line begins with it at once."""
-    return [
-        Variant(
-            _from_publish(one["hls"]["key"]), _track(one["hls"]), one["width"], one["height"],
-            Fraction(one["frame_rate"]).limit_denominator(1001),
-        )
-        for one in sorted(renditions, key=lambda one: int(one["height"]))
-    ]  # fmt: skip
-
-
-def _audio(sound: dict[str, Any] | None) -> Audio | None:
-    if sound is None:
-        return None
-    return Audio(_from_publish(sound["hls"]["key"]), _track(sound["hls"]), sound["channels"], sound["language"])
-
-
-def _track(told: dict[str, Any]) -> Track:
-    segments = tuple(Segment(first, size, Fraction(duration)) for first, size, duration in told["segments"])
-    return Track(told["init_size"], segments, told["codecs"])
