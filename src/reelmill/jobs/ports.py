@@ -1087,6 +1087,13 @@ class Work(Protocol):
         """Copy a small object (a thumbnail) into the scratch folder."""
         ...
 
+    def done_before(self, kind: str) -> list[Json]:
+        """Return the outputs of a kind of step that this job has done, or else the newest completed job on its video.
+
+        None, if no job has.
+        """
+        ...
+
     def progress(self, fraction: float, message: str | None = None) -> None:
         """Report 0–1 of this step; cheap, may be called for each frame. Raises Stopped."""
         ...

@@ -13,8 +13,11 @@ from reelmill.errors import DatabaseUnavailable, ObjectMissing, StaleAttempt, St
 from reelmill.jobs.files import Files, sha256_of
 from reelmill.jobs.generating import become
 from reelmill.jobs.keys import is_beside, output_key
+from reelmill.jobs.lifecycle import Status, StepStatus
 from reelmill.jobs.model import Artifact, Claim, Json, Located, NewArtifact
 from reelmill.jobs.ports import UNOBSERVED, Held, JobStore, Observer
+
+LOOKED_AT = 20  #: a video's newest jobs that may have done what a step asks for
 
 
 class StepWork:
@@ -54,6 +57,15 @@ class StepWork:
             for block in self._files.open(key):
                 file.write(block)
         return path
+
+    def done_before(self, kind: str) -> list[Json]:
+        job = self.claim.job
+        others = self._store.jobs(job.tenant, status=Status.COMPLETED, video_id=job.video_id, limit=LOOKED_AT).items
+        for one in (job, *others):
+            steps = [step for step in self._store.steps(one.id) if step.kind == kind]
+            if steps and all(step.status is StepStatus.DONE for step in steps):
+                return [step.output or {} for step in steps]
+        return []
 
     @contextmanager
     def _or_elsewhere(self, key: str) -> Iterator[None]:

@@ -277,9 +277,11 @@ class BaseVary(TextLook):
     notes: str | None = Field(
         None, max_length=2000, description="Background for the model, like what the film is about. No instructions."
     )
-    tell_model: list[Literal["name", "labels"]] = Field(
-        default_factory=lambda: ["name"], description="What the model may know of the video.",  # type: ignore[arg-type]
-    )  # fmt: skip
+    tell_model: list[Literal["name", "labels", "shots"]] = Field(
+        default_factory=lambda: ["name"],  # type: ignore[arg-type]
+        description="What the model may know of the video: its file's name, its labels, and, if an analysis has found "
+        "them, how long each clip's shots are and how much moves in them.",
+    )
     made_by: Literal["auto", "model", "local"] = Field(
         "auto",
         description="`auto`: the server's text model, and local rules for what it gets wrong. `model`: it alone, "

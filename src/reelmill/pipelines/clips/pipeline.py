@@ -15,7 +15,7 @@ from PIL import Image
 from reelmill.errors import MediaProblem, ParamsInvalid
 from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
-from reelmill.jobs.texts import TextSlot, VariedText, WantedTexts, fill, first_alternatives
+from reelmill.jobs.texts import VariedText, WantedTexts, fill, first_alternatives
 from reelmill.media import (
     ClipPlan,
     ClipSettings,
@@ -57,7 +57,7 @@ from reelmill.pipelines.clips.params import (
 from reelmill.pipelines.clips.presets import branded
 from reelmill.pipelines.clips.preview import shape_of
 from reelmill.pipelines.clips.setting import SetText, moving, seconds_of, set_text
-from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
+from reelmill.pipelines.clips.texts import clock, shown_frames, slot_of, slots_of, style, texts_of
 from reelmill.pipelines.measuring import Measured, Measuring, Wanted, best_of, measured
 
 THUMBNAIL_WIDTH = 480
@@ -273,6 +273,10 @@ class Clips:
         if "labels" in look.tell_model:
             facts["labels"] = dict(work.claim.video.labels)
 
+        source, warnings = Source.from_json(dict(work.claim.video.source or {})), list(wanted["warnings"])
+        found = measured(source, work.done_before("frames")).findings if "shots" in look.tell_model else None
+        if found is None and "shots" in look.tell_model:
+            warnings.append("The model wasn't told of shots: no analysis has looked at the video.")
         fonts = self._fonts(look, work.claim.job.tenant)
 
         def misfit(text: str) -> str | None:
@@ -286,7 +290,7 @@ class Clips:
             work.claim.job.tenant,
             WantedTexts(
                 base=look.text,
-                slots=tuple(TextSlot(max_chars=slot["max_chars"], values=slot["values"]) for slot in wanted["slots"]),
+                slots=tuple(slot_of(slot, source, found) for slot in wanted["slots"]),
                 language=look.language,
                 required=tuple(look.required_words),
                 forbidden=tuple(look.forbidden_words),
@@ -306,7 +310,7 @@ class Clips:
         return StepResult(
             output={"texts": texts, "made": about},
             message=f"{len(made.texts)} texts were made",
-            warnings=(*made.warnings, *wanted["warnings"]),
+            warnings=(*made.warnings, *warnings),
         )
 
     def _run_clip(self, step: Step, work: Work) -> StepResult:
