@@ -94,7 +94,7 @@ class Bench:
             text=self.words(), look=TextLook(preset="clean"), video=VideoParams(), start_s=10, end_s=40, at_s=at_s
         )
         began = time.perf_counter()
-        self.previews.make(str(self.film), self.source, "film", self.film.name, asked)
+        self.previews.make(str(self.film), self.source, "film", self.film.name, asked, "default")
         return 1000 * (time.perf_counter() - began)
 
 

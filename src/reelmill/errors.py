@@ -5,6 +5,8 @@
     │   ├── ParamsInvalid            params_invalid           422
     │   ├── PictureGiven             picture_given            422
     │   ├── TextDoesNotFit           text_does_not_fit        422
+    │   ├── FontRejected             font_rejected            422
+    │   ├── FontMissing              font_missing             422
     │   ├── TooManySteps             too_many_steps           422
     │   ├── IdempotencyMismatch      idempotency_mismatch     422
     │   ├── IdempotencyInProgress    idempotency_in_progress  409
@@ -21,6 +23,8 @@
     │   ├── StorageQuotaReached      storage_quota_reached    507
     │   ├── DiskFull                 disk_full                507
     │   ├── NameTaken                name_taken               409
+    │   ├── FontInUse                font_in_use              409
+    │   ├── TooManyFonts             too_many_fonts           409
     │   ├── CursorInvalid            cursor_invalid           400
     │   ├── RequestInvalid           request_invalid          422
     │   ├── RequestTooLarge          request_too_large        413
@@ -170,6 +174,24 @@ class TextDoesNotFit(ParamsInvalid):
     what = "The text doesn't fit into the picture."
     why = "Even at the smallest size the wrapped lines are higher or wider than the box that the text may fill."
     remedy = "Shorten the text or make its size smaller."
+
+
+class FontRejected(ParamsInvalid):
+    """Use another file of the font; the detail says what is wrong with this one."""
+
+    code = "font_rejected"
+    what = "The file can't be used as a font."
+    why = "It is no TrueType or OpenType font, is too large or damaged, or its owner forbids embedding it in films."
+    remedy = "Send the .ttf or .otf file as its maker hands it out, 20 MiB at most, with a licence that allows video."
+
+
+class FontMissing(ParamsInvalid):
+    """Upload the font again and make a new job."""
+
+    code = "font_missing"
+    what = "The font of the text isn't there any more."
+    why = "It was deleted after the job was made; a text is never drawn in another font than the one that was chosen."
+    remedy = "Upload the font again, or name another one, and make a new job: a retry looks for the deleted file."
 
 
 class TooManySteps(ParamsInvalid):
@@ -348,14 +370,34 @@ class NameTaken(Refused):
     remedy = "Choose another name, or change the one that has it."
 
 
+class FontInUse(Refused):
+    """Wait for the jobs that the detail names, or cancel them."""
+
+    code = "font_in_use"
+    status_code = 409
+    what = "Jobs that haven't ended need the font."
+    why = "Their clips are still drawn, on any machine, from the file that was chosen when they were made."
+    remedy = "Wait until these jobs have ended, or cancel them; then delete the font again."
+
+
+class TooManyFonts(Refused):
+    """Delete fonts that no text names any more."""
+
+    code = "too_many_fonts"
+    status_code = 409
+    what = "The tenant has as many fonts as it may have."
+    why = "Fonts are looked at and kept on each machine that draws with them, so their number has a limit."
+    remedy = "Delete fonts that aren't used (`reelmill fonts remove`), then upload this one again."
+
+
 class RequestTooLarge(Refused):
     """Send a smaller body; videos go to the upload's URL."""
 
     code = "request_too_large"
     status_code = 413
     what = "The request's body is too large."
-    why = "API requests are small JSON documents; the video itself goes to the signed upload URL."
-    remedy = "Send the file to the URL from uploads/initiate."
+    why = "API requests are small JSON documents, or a font; a video goes to the signed upload URL."
+    remedy = "Send a video to the URL from uploads/initiate, and a font as a file of at most 20 MiB."
 
 
 class MethodNotAllowed(Refused):

@@ -336,6 +336,19 @@ class PresetList(Reply):
     items: list[PresetReply]
 
 
+class FontReply(Reply):
+    id: str | None = Field(description="null: it lies in the server's folder.")
+    name: str = Field(description="What texts call it by, as `font`.")
+    family: str = Field(description="What its maker calls it.")
+    sha256: str
+    size_bytes: int | None = None
+    created_at: datetime | None = None
+
+
+class FontList(Reply):
+    items: list[FontReply]
+
+
 # ── videos ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -60,6 +60,7 @@ from reelmill.observe.storage import observed
 from reelmill.observe.tracing import NoTraces, Traces
 from reelmill.pipelines.base import Toolbox
 from reelmill.pipelines.clips.preview import TextPreviews
+from reelmill.pipelines.fonts import Fonts
 from reelmill.settings import Settings
 from reelmill.stores import migrate
 from reelmill.stores.access import SqlAccess
@@ -188,7 +189,8 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     watched = observed(objects, observer)
     texts = open_texts(settings, ReplyCache(watched))
     voices = Narrating(open_voice(settings), objects=watched)
-    tools = toolbox(settings, texts, voices)
+    fonts = Fonts(read_shelf(settings.fonts), objects=watched, cache=settings.data / "cache" / "fonts")
+    tools = toolbox(settings, texts, voices, fonts)
     pipelines = load_pipelines(tools)
     files = Files(
         watched,
@@ -481,15 +483,20 @@ def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
     )
 
 
-def toolbox(settings: Settings, texts: TextMaker | None = None, voices: Narrator | None = None) -> Toolbox:
-    """Return what pipelines work with. texts: local rules by default; voices: none. Raises ToolMissing."""
+def toolbox(
+    settings: Settings, texts: TextMaker | None = None, voices: Narrator | None = None, fonts: Fonts | None = None
+) -> Toolbox:
+    """Return what pipelines work with. texts: local rules by default; voices: none; fonts: the folder's.
+
+    Raises ToolMissing.
+    """
     return Toolbox(
         ffmpeg=find_ffmpeg(str(settings.ffmpeg) if settings.ffmpeg else None),
         threads=settings.threads,
         step_deadline_s=settings.step_deadline_s,
         memory_bytes=settings.memory_limit_mb << 20,
         texts=texts or Maker(),
-        fonts=read_shelf(settings.fonts),
+        fonts=fonts or Fonts(read_shelf(settings.fonts)),
         voices=voices or Narrating(),
     )
 

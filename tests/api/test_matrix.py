@@ -21,6 +21,7 @@ from fastapi.routing import iter_route_contexts
 from reelmill.api.access import SCOPES
 from reelmill.api.web import LOOSE, PAGES
 from reelmill.jobs.ports import WorkerSeen
+from reelmill.media.fonts import faces
 from reelmill.stores.schema import metadata
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ Ids = dict[str, str]
 QUICK = {"steps": 1, "seconds": 0}
 FILE = {"filename": "a.mp4", "size": 1, "content_type": "video/mp4"}
 JOB = {"pipeline": "slow_writer", "params": QUICK}
+FONT = next(face.path for face in faces() if "Georgian" in face.path.name)
 EVIL = "https://evil.example"
 CLIPS = {"name": "clips"}  #: a pipeline that no row runs
 PLACE = "7"  #: a mall, a pin: names in a path that nothing is stored under
@@ -181,6 +183,11 @@ def preset(world: World) -> Ids:
     return {"preset_id": world.admin.call("POST", "/presets", 201, json=body)["id"]}
 
 
+def font(world: World) -> Ids:
+    made = world.admin.call("POST", "/fonts", 201, content=FONT.read_bytes(), params={"name": str(uuid.uuid4())})
+    return {"font_id": made["id"]}
+
+
 def worker(world: World) -> Ids:
     known = WorkerSeen(id=str(uuid.uuid4()), host="far", pid=1, slots=1, queues=(), version="1", engine="claims")
     return {"worker_id": world.server.app.store.see_worker(known).id}
@@ -191,13 +198,15 @@ class Row:
     """Who may call one operation, and how it is called so that it succeeds.
 
     scope: that it needs; written down here again, so that no slip opens an operation further.
-    about: makes what it is about and returns the ids. body, query: given the ids. status: of success.
+    about: makes what it is about and returns the ids. body, query: given the ids. file: the body instead.
+    status: of success.
     words: of its path that are nobody's own.
     """
 
     scope: str
     about: Callable[[World], Ids] = nothing
     body: Callable[[Ids], Any] | None = None
+    file: Path | None = None
     query: Callable[[Ids], dict[str, str]] | None = None
     status: int = 200
     words: dict[str, str] = field(default_factory=dict)
@@ -247,6 +256,9 @@ ROWS = {
     "POST /api/v1/presets": Row("jobs:write", body=lambda ids: {"name": str(uuid.uuid4()), "style": {}}, status=201),
     "PUT /api/v1/presets/{preset_id}": Row("jobs:write", preset, body=lambda ids: {"style": {"preset": "boxed"}}),
     "DELETE /api/v1/presets/{preset_id}": Row("jobs:write", preset),
+    "GET /api/v1/fonts": Row("jobs:read"),
+    "POST /api/v1/fonts": Row("jobs:write", file=FONT, query=lambda ids: {"name": str(uuid.uuid4())}, status=201),
+    "DELETE /api/v1/fonts/{font_id}": Row("jobs:write", font),
     "GET /api/v1/keys": Row("admin"),
     "POST /api/v1/keys": Row("admin", body=lambda ids: {"name": "made", "scopes": ["upload"]}, status=201),
     "POST /api/v1/keys/{key_id}/rotate": Row("admin", key, body=lambda ids: {"overlap_s": 60}, status=201),
@@ -297,6 +309,7 @@ def send(client: Client, operation: str, ids: Ids, **headers: str) -> httpx2.Res
         method,
         re.sub(r"\{(\w+)\}", lambda found: {**row.words, **ids}.get(found[1], PLACE), path),
         json=row.body(ids) if row.body else None,
+        content=row.file.read_bytes() if row.file else None,
         params=row.query(ids) if row.query else None,
         headers=headers,
     )

@@ -184,7 +184,7 @@ def test_the_preview_is_the_finished_clips_frame(app: App, film: str, preset: st
     assert checked.text is not None
     for at_s in (0.2, 1.0):  # on its way, and there
         wanted = PreviewOf(text=look["text"], look=checked.text, video=checked.video, start_s=1.0, end_s=4.0, at_s=at_s)
-        made = app.text_previews.make(location, source, identity, filename, wanted)
+        made = app.text_previews.make(location, source, identity, filename, wanted, "default")
         assert made.report["lines"] == told["clips"][0]["text_report"]["lines"]
         assert made.report["contrast"] == told["clips"][0]["text_report"]["contrast"]
         clip = still(path, at_s, tmp_path)
@@ -202,4 +202,5 @@ def test_a_preview_outside_the_clip_is_refused(app: App, film: str) -> None:
     assert params.text is not None
     wanted = PreviewOf(text="x", look=params.text, video=params.video, start_s=1, end_s=2, at_s=4)
     with pytest.raises(ParamsInvalid, match="at_s"):
-        app.text_previews.make(str(app.objects.locate(app.store.video(film).key)), source, identity, filename, wanted)
+        location = str(app.objects.locate(app.store.video(film).key))
+        app.text_previews.make(location, source, identity, filename, wanted, "default")

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelmill.errors import ParamsInvalid
+from odd_fonts import changed
+from reelmill.errors import FontRejected, ParamsInvalid
 from reelmill.media import TEXT_PRESETS, TextStyle, layout
 from reelmill.media.fonts import faces
 from reelmill.media.own_fonts import FontShelf, checked_font, read_shelf
@@ -27,22 +28,10 @@ def own(tmp_path: Path) -> Path:
     return Path(shutil.copyfile(found, tmp_path / "House.ttf"))
 
 
-def changed(font: Path, table: bytes, offset: int, value: bytes) -> Path:
-    """Write other bytes into one of a font's tables."""
-    content = bytearray(font.read_bytes())
-    count = struct.unpack(">H", content[4:6])[0]
-    for n in range(count):
-        tag, _, at, _ = struct.unpack(">4sIII", content[12 + 16 * n : 28 + 16 * n])
-        if tag == table:
-            content[at + offset : at + offset + len(value)] = value
-    font.write_bytes(content)
-    return font
-
-
 @pytest.mark.req("B-04")
 def test_a_font_of_a_folder_is_named_by_family_or_file(own: Path) -> None:
     shelf = read_shelf(own.parent)
-    assert shelf.of("House") == shelf.of("Noto Sans Ethiopic") == (checked_font(own),)
+    assert shelf.of("House") == shelf.of("Noto Sans Ethiopic") == (checked_font(own, own.name),)
     assert shelf.of(None) == ()
     with pytest.raises(ParamsInvalid, match="Noto Sans Ethiopic"):
         shelf.of("Helvetica")
@@ -66,6 +55,7 @@ def test_what_can_not_be_used_is_left_out_with_the_reason(own: Path, caplog: pyt
     (folder / "torn.ttf").write_bytes(whole[: len(whole) // 3])
     (folder / "empty.otf").write_bytes(b"")
     changed(Path(shutil.copyfile(own, folder / "forbidden.ttf")), b"OS/2", 8, struct.pack(">H", 2))
+    changed(Path(shutil.copyfile(own, folder / "huge.ttf")), b"head", 18, struct.pack(">H", 16))
     (folder / "notes.txt").write_text("not looked at")
     with caplog.at_level(logging.WARNING, logger="reelmill.media"):
         shelf = read_shelf(folder)
@@ -73,6 +63,7 @@ def test_what_can_not_be_used_is_left_out_with_the_reason(own: Path, caplog: pyt
     told = "\n".join(caplog.messages)
     assert "page.ttf can't be used: it is no TrueType or OpenType font" in told
     assert "forbidden.ttf can't be used: its owner forbids embedding it" in told
+    assert "huge.ttf can't be used: its glyph" in told and "larger than 40" in told
     assert "torn.ttf can't be used" in told and "empty.otf can't be used" in told and "notes.txt" not in told
 
 
@@ -86,8 +77,8 @@ def test_any_broken_font_is_refused_and_nothing_else_breaks(own: Path) -> None:
         path = own.with_name(f"broken-{n}.ttf")
         path.write_bytes(broken)
         try:
-            checked_font(path)
-        except ParamsInvalid as refused:
+            checked_font(path, path.name)
+        except FontRejected as refused:
             assert path.name in refused.detail
 
 

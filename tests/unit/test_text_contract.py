@@ -193,7 +193,7 @@ def test_what_users_wrote_is_data_and_the_model_has_no_tools(server: OddModel, s
         assert {"model", "messages", "response_format"} >= body.keys(), "no tools, nothing else"
         system, user = body["messages"]
         assert system == {"role": "system", "content": INSTRUCTIONS}, "ours alone, whatever users wrote"
-        assert user["role"] == "user" and read_data(body)["notes"] == said
+        assert user["role"] == "user" and read_data(body) == read_data(body) | facts
     bases = server.url("obeys", "tells", "link")
     hostile = WantedTexts(base=f"{said} by the lake", slots=(TextSlot(max_chars=200),) * 2)
     try:

@@ -29,6 +29,7 @@ from reelmill.api import idempotency
 from reelmill.api.errors import check_value, documented, fault, read_json
 from reelmill.api.keyring import KeyRing
 from reelmill.api.limits import Limits, RateLimiter, network_of
+from reelmill.api.received import receiving
 from reelmill.api.signin import KeySessions, SignIn
 from reelmill.errors import (
     IdempotencyInProgress,
@@ -263,17 +264,21 @@ def check_origin(request: Request) -> None:
 class Rule:
     scope: Scope
     raises: tuple[type[ReelmillError], ...]
+    file_bytes: int
 
 
 _rules: dict[Callable[..., Any], Rule] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def needs(scope: Scope, *raises: type[ReelmillError]) -> Callable[[F], F]:
-    """Name the scope that a handler needs, and the errors that the OpenAPI document should list for it."""
+def needs(scope: Scope, *raises: type[ReelmillError], file_bytes: int = 0) -> Callable[[F], F]:
+    """Name the scope that a handler needs, and the errors that the OpenAPI document should list for it.
+
+    file_bytes: the body is no JSON but a file of at most so many bytes, which is `request.state.received`.
+    """
 
     def note(handler: F) -> F:
-        _rules[handler] = Rule(scope, raises)
+        _rules[handler] = Rule(scope, raises, file_bytes)
         return handler
 
     return note
@@ -314,13 +319,21 @@ class Guarded(APIRoute):
             _check_query(request, known)
             if request.method not in UNSAFE:
                 return await answer(request)
+            if self.rule.file_bytes:
+                scratch = platform(request).settings.data / "scratch"
+                async with receiving(request, scratch, self.rule.file_bytes) as received:
+                    request.state.received = received
+                    return await once(request, received.sha256.encode())
             body = await read_body(request)
-            parsed = ParsedRequest(request, body)
+            return await once(ParsedRequest(request, body), body)
+
+        async def once(request: Request, body: bytes) -> Response:
             key = idempotency.key_of(request) if request.method == "POST" else None
             if key is None:
-                return await answer(parsed)
+                return await answer(request)
+            tenant = request.state.identity.tenant
             return await idempotency.once(
-                parsed, answer, access=platform(request).access, tenant=identity.tenant, key=key, body=body
+                request, answer, access=platform(request).access, tenant=tenant, key=key, body=body
             )
 
         return handle

@@ -17,6 +17,7 @@ from reelmill.api.access import Guarded, Platform, Who, known_form, needs
 from reelmill.errors import (
     DeadlineExceeded,
     EncodeFailed,
+    FontMissing,
     NotFound,
     ObjectMissing,
     OutputRejected,
@@ -81,7 +82,7 @@ async def vary_texts(request: Request, app: Platform, who: Who, wanted: Variatio
     },
 )
 @needs(
-    "jobs:read", NotFound, UploadNeeded, SourceGone, ParamsInvalid, TextDoesNotFit, Stopped, EncodeFailed,
+    "jobs:read", NotFound, UploadNeeded, SourceGone, ParamsInvalid, TextDoesNotFit, FontMissing, Stopped, EncodeFailed,
     OutputRejected, DeadlineExceeded, ObjectMissing, StorageUnavailable,
 )  # fmt: skip
 async def preview_text(request: Request, app: Platform, who: Who, wanted: TextPreviewRequest) -> Response:
@@ -108,7 +109,8 @@ def _previewed(app: App, who: Caller, wanted: TextPreviewRequest, stop: threadin
         raise UploadNeeded
     asked = preview_of(wanted.model_dump(exclude={"video_id"}), lambda kind, name: _kept(app, who.tenant, kind, name))
     source, identity, filename = read_source(video.source)
-    return app.text_previews.make(str(app.objects.locate(video.key)), source, identity, filename, asked, stop)
+    location = str(app.objects.locate(video.key))
+    return app.text_previews.make(location, source, identity, filename, asked, who.tenant, stop)
 
 
 def _kept(app: App, tenant: str, kind: str, name: str) -> Json | None:

@@ -19,6 +19,7 @@ from reelmill.cli import (
     database,
     demo,
     doctor,
+    fonts,
     generate,
     imports,
     jobs,
@@ -59,6 +60,7 @@ app.command("import-jobs")(imports.import_jobs)
 app.add_typer(admin.app, name="admin")
 app.add_typer(admin.videos, name="videos")
 app.add_typer(texts.app, name="texts")
+app.add_typer(fonts.app, name="fonts")
 app.add_typer(tenants.app, name="tenants")
 app.command("dead-letters")(admin.dead_letters)
 app.command()(pipelines.pipelines)

@@ -165,7 +165,7 @@ def _preview_here(file: Path, text: str, wanted: dict[str, Any]) -> tuple[bytes,
     with tempfile.TemporaryDirectory(prefix="reelmill-") as folder:
         source = probe(str(file.absolute()), scratch=Path(folder))
         previews = TextPreviews(wiring.toolbox(settings), Path(folder))
-        made = previews.make(str(file.absolute()), source, "file", file.name, of)
+        made = previews.make(str(file.absolute()), source, "file", file.name, of, "default")
     return made.png, made.report
 
 

@@ -35,6 +35,8 @@ from reelmill.schemas import (
     DeadLetter,
     DeadLetterPage,
     DeletedVideo,
+    FontList,
+    FontReply,
     GenerationPlan,
     InitiateReply,
     JobCreatedResponse,
@@ -208,6 +210,23 @@ class Client:
         body = {"video_id": video_id, "text": text, **wanted}
         reply = self._wire.fetch("POST", "/texts/preview", json=body)
         return reply.content, json.loads(reply.headers.get("Text-Report", "{}"))
+
+    def fonts(self) -> list[FontReply]:
+        """Return the fonts that texts may name; those without an id lie in the server's folder."""
+        return self._wire.call(FontList, "GET", "/fonts").items
+
+    def add_font(self, path: Path, name: str | None = None) -> FontReply:
+        """Upload a .ttf or .otf file. name: by which texts call it, the font's own by default.
+
+        Raises FontRejected, NameTaken, TooManyFonts, RequestTooLarge.
+        """
+        query = {} if name is None else {"name": name}
+        body = {"content": path.read_bytes(), "params": query}
+        return self._wire.make(FontReply, "/fonts", **body, timeout=LONG_S)
+
+    def remove_font(self, font_id: str) -> FontReply:
+        """Remove a font. Raises NotFound; FontInUse as long as jobs need it."""
+        return self._wire.call(FontReply, "DELETE", f"/fonts/{font_id}")
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

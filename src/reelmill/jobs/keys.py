@@ -18,6 +18,11 @@ def source_key(tenant: str, video_id: str) -> str:
     return f"{tenant}/original/{video_id}/source"
 
 
+def font_key(tenant: str, file: str) -> str:
+    """Return the key of an uploaded font. file: `{id}.{sha256}`, so that no two uploads share an object."""
+    return f"{tenant}/fonts/{file}"
+
+
 def may_be_source(tenant: str, key: str) -> bool:
     """Tell whether a source of this tenant may lie under a key that a user wrote: below its `original/` only."""
     return len(key) <= LONGEST and key.startswith(f"{tenant}/original/") and PLAIN.fullmatch(key) is not None

@@ -459,7 +459,7 @@ class Brand:
 
     id: str
     tenant: str
-    kind: str  #: `preset`
+    kind: str  #: `preset`, `font`
     name: str  #: no two of a tenant's kind have the same
     data: Json
     created_at: datetime

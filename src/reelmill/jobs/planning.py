@@ -15,6 +15,7 @@ from reelmill.errors import (
     PictureGiven,
     PipelineUnknown,
     ReelmillError,
+    StorageUnavailable,
     TooManySteps,
     TransitionRefused,
     UploadNeeded,
@@ -162,6 +163,9 @@ class Planner:
                 opening = self._plan(job, rest[0], done)
             except DatabaseUnavailable:  # no fault of the job's: the sweeper finds it again
                 raise
+            except StorageUnavailable as error:  # neither: a font couldn't be fetched
+                log.warning("a stage's planning is put off", job_id=job.id, code=error.code, detail=error.detail)
+                return
             except ReelmillError as error:
                 with suppress(TransitionRefused):
                     failure = Failure(error.code, error.detail)

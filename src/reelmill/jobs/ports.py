@@ -1091,6 +1091,13 @@ class Work(Protocol):
         """Return another upload of the job's tenant: its probe, and its `key`. Raises NotFound, SourceGone."""
         ...
 
+    def done_before(self, kind: str) -> list[Json]:
+        """Return the outputs of a kind of step that this job has done, or else the newest completed job on its video.
+
+        None, if no job has.
+        """
+        ...
+
     def progress(self, fraction: float, message: str | None = None) -> None:
         """Report 0–1 of this step; cheap, may be called for each frame. Raises Stopped."""
         ...

@@ -20,6 +20,7 @@ class TextSlot:
 
     max_chars: int = MAX_CHARS  #: ≥ 1, with its placeholders filled in
     values: Mapping[str, str] = field(default_factory=dict)  #: what its placeholders become
+    shots: tuple[Json, ...] = ()  #: that are seen with it, for the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,12 @@ from reelmill.errors import DatabaseUnavailable, ObjectMissing, StaleAttempt, St
 from reelmill.jobs.files import Files, sha256_of
 from reelmill.jobs.generating import become
 from reelmill.jobs.keys import is_beside, output_key
+from reelmill.jobs.lifecycle import Status, StepStatus
 from reelmill.jobs.material import media_of
 from reelmill.jobs.model import Artifact, Claim, Json, Located, NewArtifact
 from reelmill.jobs.ports import UNOBSERVED, Held, JobStore, Observer
+
+LOOKED_AT = 20  #: a video's newest jobs that may have done what a step asks for
 
 
 class StepWork:
@@ -58,6 +61,15 @@ class StepWork:
 
     def media(self, video_id: str) -> Json:
         return media_of(self._store, self.claim.job.tenant, [video_id])[video_id]
+
+    def done_before(self, kind: str) -> list[Json]:
+        job = self.claim.job
+        others = self._store.jobs(job.tenant, status=Status.COMPLETED, video_id=job.video_id, limit=LOOKED_AT).items
+        for one in (job, *others):
+            steps = [step for step in self._store.steps(one.id) if step.kind == kind]
+            if steps and all(step.status is StepStatus.DONE for step in steps):
+                return [step.output or {} for step in steps]
+        return []
 
     @contextmanager
     def _or_elsewhere(self, key: str) -> Iterator[None]:

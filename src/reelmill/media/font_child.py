@@ -16,6 +16,10 @@ NEEDED = ("cmap", "head", "hhea", "hmtx", "maxp", "name", "OS/2")
 OUTLINES = ("glyf", "CFF ", "CFF2", "CBDT", "sbix")  #: one of these has the glyphs
 RESTRICTED = 0x0002  #: OS/2 fsType: the owner forbids embedding
 FAMILY = 1  #: name ID
+WIDEST, HIGHEST = 40, 10  #: font sizes that a glyph may reach: a larger one would be a picture beyond all memory
+BATCH = 64  #: characters painted at a time
+PX = 32
+STRIKES = (109, 136, 128, 160, 96, 72, 64, 32)  #: sizes of pictures in colours, as `fonts.py` tries them
 
 
 def looked_at(path: Path) -> dict[str, Any]:
@@ -43,13 +47,43 @@ def looked_at(path: Path) -> dict[str, Any]:
     chars = [chr(point) for point in face.unicodes if chr(point).isprintable()]
     if not chars:
         return {"reason": "it has no characters"}
-    if not face.has_color_png:
-        font = ImageFont.truetype(str(path), 32)
-        boxes = [font.getbbox(char) for char in chars[:: max(1, len(chars) // 50)]]
-        if not any(right > left and bottom > top for left, top, right, bottom in boxes):
-            return {"reason": "nothing is seen of its characters"}
+    if not 16 <= face.upem <= 16384:
+        return {"reason": f"its units, {face.upem} to a font size, aren't within 16 to 16384"}
+    font = hb.Font(face)
+    for glyph in range(face.glyph_count):
+        seen = font.get_glyph_extents(glyph)
+        across = max(abs(font.get_glyph_h_advance(glyph)), *((abs(seen.x_bearing), abs(seen.width)) if seen else ()), 0)
+        along = max(abs(seen.y_bearing), abs(seen.height)) if seen else 0
+        if across > WIDEST * face.upem or along > HIGHEST * face.upem:
+            return {"reason": f"its glyph {glyph} is larger than {WIDEST} × {HIGHEST} font sizes"}
+    if face.has_color_png:
+        sizes = (size for size in STRIKES if _opens(path, size))
+        painter = ImageFont.truetype(str(path), next(sizes))
+    else:
+        painter = ImageFont.truetype(str(path), PX)
+    # All of them, as texts are painted: what breaks a painter must break this process and no other.
+    marks = [
+        painter.getmask("".join(chars[at : at + BATCH]), mode="RGBA" if face.has_color_png else "L").getbbox()
+        for at in range(0, len(chars), BATCH)
+    ]
+    if not any(marks):
+        return {"reason": "nothing is seen of its characters"}
+    if axes := face.axis_infos:
+        for ends in ([axis.min_value for axis in axes], [axis.max_value for axis in axes]):
+            painter.set_variation_by_axes(ends)
+            painter.getmask("".join(chars[:: max(1, len(chars) // BATCH)]), stroke_width=2)
     family = face.get_name(FAMILY, "en") or path.stem
     return {"family": family, "characters": len(chars), "is_color": bool(face.has_color_png)}
+
+
+def _opens(path: Path, size: int) -> bool:
+    from PIL import ImageFont
+
+    try:
+        ImageFont.truetype(str(path), size)
+    except OSError:
+        return False
+    return True
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Fonts of one's own, in a folder: looked at once by a limited child, then named in jobs."""
+"""Fonts of one's own: looked at once by a limited child, then named in jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import PIL
 
-from reelmill.errors import ParamsInvalid, ReelmillError
+from reelmill.errors import FontRejected, ParamsInvalid, ReelmillError
 from reelmill.media.children import Limits, supervise
 
 log = logging.getLogger("reelmill.media")
@@ -63,8 +63,8 @@ def read_shelf(folder: Path | None) -> FontShelf:
         if path.suffix.lower() not in SUFFIXES:
             continue
         try:
-            font = checked_font(path)
-        except ParamsInvalid as problem:
+            font = checked_font(path, path.name)
+        except FontRejected as problem:
             log.warning("a font is left out: %s", problem.detail)
             continue
         for name in (path.stem, font.family):
@@ -72,11 +72,11 @@ def read_shelf(folder: Path | None) -> FontShelf:
     return FontShelf(found)
 
 
-def checked_font(path: Path) -> OwnFont:
-    """Return a font that can be drawn and may be embedded. Raises ParamsInvalid, with the reason."""
+def checked_font(path: Path, name: str, *, most_bytes: int = MOST_BYTES) -> OwnFont:
+    """Return a font that can be drawn and may be embedded. name: by which it is told. Raises FontRejected."""
     size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise ParamsInvalid(f"The font {path.name} has {size:,} bytes; {MOST_BYTES:,} are the most.")
+    if size > most_bytes:
+        raise FontRejected(f"The font {name} has {size:,} bytes; {most_bytes:,} are the most.")
     said = bytearray()
     with tempfile.TemporaryDirectory(prefix="reelmill-font-") as scratch:
         request = Path(scratch) / "font.json"
@@ -91,6 +91,6 @@ def checked_font(path: Path) -> OwnFont:
         except ValueError:
             answer = {"reason": "looking at it said nothing"}
     if "reason" in answer:
-        raise ParamsInvalid(f"The font {path.name} can't be used: {answer['reason']}.")
+        raise FontRejected(f"The font {name} can't be used: {answer['reason']}.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return OwnFont(path.absolute(), str(answer["family"]), digest, bool(answer["is_color"]))

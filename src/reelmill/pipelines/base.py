@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reelmill import __version__
 from reelmill.jobs.ports import Narrator, TextMaker
-from reelmill.media.own_fonts import FontShelf
-
-NO_FONTS = FontShelf()
+from reelmill.pipelines.fonts import Fonts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +23,7 @@ class Toolbox:
     step_deadline_s: float = 6 * 3600.0
     memory_bytes: int = 0  #: that a media process may hold; 0 = no limit
     texts: TextMaker  #: varies texts
-    fonts: FontShelf = NO_FONTS  #: fonts of one's own
+    fonts: Fonts = field(default_factory=Fonts)  #: fonts of one's own
     voices: Narrator  #: speaks narrations
 
 

@@ -241,6 +241,7 @@ def _ask(work: _Work, slots: Sequence[int]) -> TextAsk:
     data: dict[str, object] = {"text": work.contract.base, "count": len(slots), "max_chars": room}
     if work.contract.base != wanted.base:
         data["also_good"] = list(dict.fromkeys(rules.expansions(wanted.base)))[1:10] if _few(wanted.base) else []
+    shots = [list(wanted.slots[n].shots) for n in slots]
     optional = {
         "language": work.contract.language,
         "must_have": list(wanted.required),
@@ -248,6 +249,7 @@ def _ask(work: _Work, slots: Sequence[int]) -> TextAsk:
         "taken": [made.text for made in work.texts.values()][-MOST_TOLD:],
         "rejected": [{"text": shortened(text, 300), "why": why} for n in slots for text, why in _broken(work, n)],
         "variant": wanted.variant,
+        "shots": shots if any(shots) else [],
         **wanted.facts,
     }
     return TextAsk(INSTRUCTIONS, {**data, **{k: v for k, v in optional.items() if v}}, len(slots))

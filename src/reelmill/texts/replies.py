@@ -21,7 +21,9 @@ INSTRUCTIONS = (
     "Keep placeholders in braces, like {index}, exactly as they are. Each has all words in `must_have`, none in "
     "`must_not_have`. No two are alike, and none is like those in `taken`. "
     "Plain text only: no markup, lists, numbering, hashtags, links or quotation marks around the text. "
-    "`rejected` are earlier answers and why they were no good. `video_name`, `labels` and `notes` are background."
+    "`rejected` are earlier answers and why they were no good. `video_name`, `labels` and `notes` are background, and "
+    "so are `shots`: what is seen with the n-th text, how long each shot takes and how much moves in it (0 still, 0.5 "
+    "as usual in this film, 1 wild)."
 )
 
 

@@ -301,6 +301,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/fonts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Fonts
+         * @description List the fonts that texts may name: the tenant's own, and those of the server's folder.
+         */
+        get: operations["list_fonts"];
+        put?: never;
+        /**
+         * Add Font
+         * @description Keep a font under a name: a .ttf or .otf file of at most 20 MiB, which is looked at first.
+         *
+         *     One that can't be drawn, or whose owner forbids embedding, is refused. Clips are drawn with it on any machine.
+         */
+        post: operations["add_font"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fonts/{font_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Font
+         * @description Remove a font that no unended job needs. A job that failed can't be run again without it.
+         */
+        delete: operations["remove_font"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs": {
         parameters: {
             query?: never;
@@ -1929,6 +1975,35 @@ export interface components {
              * @description Why it, or a part of it, wasn't started.
              */
             why: string | null;
+        };
+        /** FontList */
+        FontList: {
+            /** Items */
+            items: components["schemas"]["FontReply"][];
+        };
+        /** FontReply */
+        FontReply: {
+            /** Created At */
+            created_at?: string | null;
+            /**
+             * Family
+             * @description What its maker calls it.
+             */
+            family: string;
+            /**
+             * Id
+             * @description null: it lies in the server's folder.
+             */
+            id: string | null;
+            /**
+             * Name
+             * @description What texts call it by, as `font`.
+             */
+            name: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size Bytes */
+            size_bytes?: number | null;
         };
         /**
          * GenerateRequest
@@ -5914,6 +5989,267 @@ export interface operations {
             };
         };
     };
+    list_fonts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FontList"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_font: {
+        parameters: {
+            query?: {
+                /** @description What texts call it by; the font's own name by default. */
+                name?: string | null;
+            };
+            header?: {
+                /** @description 1–255 visible ASCII characters. For 24 hours the same key and body get the same reply. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The file itself. */
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FontReply"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `name_taken`: There is one with this name already.
+             *     - `too_many_fonts`: The tenant has as many fonts as it may have.
+             *     - `idempotency_in_progress`: A request with this Idempotency-Key is still being worked on.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_too_large`: The request's body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `font_rejected`: The file can't be used as a font.
+             *     - `idempotency_mismatch`: This Idempotency-Key was used with another request body.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `storage_unavailable`: The object store doesn't answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_font: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                font_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FontReply"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `not_found`: There is nothing by this id. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `font_in_use`: Jobs that haven't ended need the font. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `storage_unavailable`: The object store doesn't answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_jobs: {
         parameters: {
             query?: {
@@ -8366,6 +8702,7 @@ export interface operations {
              * @description - `request_invalid`: The request can't be understood.
              *     - `params_invalid`: The pipeline's parameters are not valid.
              *     - `text_does_not_fit`: The text doesn't fit into the picture.
+             *     - `font_missing`: The font of the text isn't there any more.
              *     - `idempotency_mismatch`: This Idempotency-Key was used with another request body.
              */
             422: {

@@ -6,6 +6,7 @@ import secrets
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from reelmill.jobs.texts import MAX_CHARS, READING_CPS
 from reelmill.media.codecs import Codec
@@ -22,7 +23,9 @@ MAX_SEED = 2**53 - 1  #: JSON numbers are exact up to here in every language
 
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=5000)]
-LookName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$")]
+LOOK_NAME = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}$"
+LookName = Annotated[str, StringConstraints(pattern=LOOK_NAME)]
+FontFile = Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}\.[0-9a-f]{64}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 Moment = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -180,6 +183,8 @@ class TextLook(Declared):
         None,
         description="A font of one's own by its name; null: Noto Sans. Others help out where it lacks a character.",
     )
+    #: which upload the name stood for when the job was made: set by the server, whatever is given
+    font_file: SkipJsonSchema[FontFile | None] = None
     weight: int = Field(600, ge=100, le=900, description="Weight of the letters; the nearest that the font has.")
     size_pct: float = Field(6.0, ge=1, le=50, description="Font size in percent of the picture's shorter side.")
     min_size_pct: float = Field(2.5, ge=1, le=50, description="The text is shrunk to fit, but not below this size.")
@@ -224,8 +229,8 @@ class TextLook(Declared):
         return self
 
 
-#: what a preset tells: a look, not a time
-PRESET_FIELDS = frozenset(TextLook.model_fields) - {"preset", "from_s", "until_s"}
+#: what a preset tells: a look, not a time, and a font by its name alone
+PRESET_FIELDS = frozenset(TextLook.model_fields) - {"preset", "from_s", "until_s", "font_file"}
 
 
 def preset_values(name: str) -> dict[str, Any]:
@@ -272,9 +277,11 @@ class BaseVary(TextLook):
     notes: str | None = Field(
         None, max_length=2000, description="Background for the model, like what the film is about. No instructions."
     )
-    tell_model: list[Literal["name", "labels"]] = Field(
-        default_factory=lambda: ["name"], description="What the model may know of the video.",  # type: ignore[arg-type]
-    )  # fmt: skip
+    tell_model: list[Literal["name", "labels", "shots"]] = Field(
+        default_factory=lambda: ["name"],  # type: ignore[arg-type]
+        description="What the model may know of the video: its file's name, its labels, and, if an analysis has found "
+        "them, how long each clip's shots are and how much moves in them.",
+    )
     made_by: Literal["auto", "model", "local"] = Field(
         "auto",
         description="`auto`: the server's text model, and local rules for what it gets wrong. `model`: it alone, "

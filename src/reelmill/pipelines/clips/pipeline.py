@@ -15,7 +15,7 @@ from PIL import Image
 from reelmill.errors import MediaProblem, ParamsInvalid
 from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
-from reelmill.jobs.texts import TextSlot, VariedText, WantedTexts, fill, first_alternatives
+from reelmill.jobs.texts import VariedText, WantedTexts, fill, first_alternatives
 from reelmill.media import (
     ClipPlan,
     ClipSettings,
@@ -54,10 +54,10 @@ from reelmill.pipelines.clips.params import (
     TextLook,
     VideoParams,
 )
-from reelmill.pipelines.clips.presets import with_preset
+from reelmill.pipelines.clips.presets import branded
 from reelmill.pipelines.clips.preview import shape_of
 from reelmill.pipelines.clips.setting import SetText, moving, seconds_of, set_text
-from reelmill.pipelines.clips.texts import clock, shown_frames, slots_of, style, texts_of
+from reelmill.pipelines.clips.texts import clock, shown_frames, slot_of, slots_of, style, texts_of
 from reelmill.pipelines.measuring import Measured, Measuring, Wanted, best_of, measured
 
 THUMBNAIL_WIDTH = 480
@@ -87,9 +87,9 @@ class Clips:
         self._tool = f"clips/{self.version} ffmpeg/{version(tools.ffmpeg)}"
 
     def branded(self, params: Json, find: Callable[[str, str], Json | None]) -> Json:
-        """Put in the tenant's own preset that the text names. Raises ParamsInvalid."""
+        """Put in the tenant's own preset and font that the text names. Raises ParamsInvalid."""
         text = params.get("text")
-        return {**params, "text": with_preset(text, find)} if isinstance(text, Mapping) else params
+        return {**params, "text": branded(text, find)} if isinstance(text, Mapping) else params
 
     # ── planning: pure ────────────────────────────────────────────────────────────────────────
 
@@ -160,7 +160,7 @@ class Clips:
             # Here, so that a text that doesn't fit is refused before anything is encoded.
             size = output_size(probed, shape_of(params.video))
             for text in dict.fromkeys(text for text in texts if text is not None):
-                layout(text, style(params.text, size, self._fonts(params.text)), *size)
+                layout(text, style(params.text, size, self._fonts(params.text, tenant)), *size)
         return self._spec(0, "text", {"texts": texts}, [], tenant, first=True)  # no clip comes before it
 
     def _vary_spec(
@@ -171,7 +171,8 @@ class Clips:
         slots, warnings = slots_of(text, segments, probed, str(source["filename"]))
         size = output_size(probed, shape_of(params.video))
         if slots:  # what is varied must fit by itself
-            layout(fill(first_alternatives(text.text), slots[0]["values"]), style(text, size, self._fonts(text)), *size)
+            first = fill(first_alternatives(text.text), slots[0]["values"])
+            layout(first, style(text, size, self._fonts(text, tenant)), *size)
         wanted = {
             "clips": len(segments),
             "slots": slots,
@@ -195,8 +196,8 @@ class Clips:
             "video": params.video.model_dump(mode="json"),
             "threads": self.tools.threads,
         }
-        if params.text and text and (fonts := self.tools.fonts.of(params.text.font)):
-            wanted["fonts"] = [font.sha256 for font in fonts]  # they decide the bytes, too
+        if params.text and text and (fonts := self.tools.fonts.digests(params.text.font, params.text.font_file)):
+            wanted["fonts"] = fonts  # they decide the bytes, too
         first = segment.index == 0
         return self._spec(segment.index, "clip", wanted, [str(source["identity"])], tenant, first=first)
 
@@ -272,9 +273,15 @@ class Clips:
         if "labels" in look.tell_model:
             facts["labels"] = dict(work.claim.video.labels)
 
+        source, warnings = Source.from_json(dict(work.claim.video.source or {})), list(wanted["warnings"])
+        found = measured(source, work.done_before("frames")).findings if "shots" in look.tell_model else None
+        if found is None and "shots" in look.tell_model:
+            warnings.append("The model wasn't told of shots: no analysis has looked at the video.")
+        fonts = self._fonts(look, work.claim.job.tenant)
+
         def misfit(text: str) -> str | None:
             try:
-                layout(text, style(look, wanted["size"], self._fonts(look)), *wanted["size"])
+                layout(text, style(look, wanted["size"], fonts), *wanted["size"])
             except ParamsInvalid as problem:
                 return problem.detail
             return None
@@ -283,7 +290,7 @@ class Clips:
             work.claim.job.tenant,
             WantedTexts(
                 base=look.text,
-                slots=tuple(TextSlot(max_chars=slot["max_chars"], values=slot["values"]) for slot in wanted["slots"]),
+                slots=tuple(slot_of(slot, source, found) for slot in wanted["slots"]),
                 language=look.language,
                 required=tuple(look.required_words),
                 forbidden=tuple(look.forbidden_words),
@@ -303,7 +310,7 @@ class Clips:
         return StepResult(
             output={"texts": texts, "made": about},
             message=f"{len(made.texts)} texts were made",
-            warnings=(*made.warnings, *wanted["warnings"]),
+            warnings=(*made.warnings, *warnings),
         )
 
     def _run_clip(self, step: Step, work: Work) -> StepResult:
@@ -392,9 +399,8 @@ class Clips:
                 return []
 
         size, seconds = output_size(source, shape), seconds_of(source, shown)
-        made = set_text(
-            wanted["text"]["text"], look, size, seconds, frames, work.scratch / "text.png", self._fonts(look)
-        )  # fmt: skip
+        fonts = self._fonts(look, work.claim.job.tenant)
+        made = set_text(wanted["text"]["text"], look, size, seconds, frames, work.scratch / "text.png", fonts)
         return made, tuple(warnings)
 
     def _still(self, path: Path, duration_s: float, work: Work) -> tuple[list[Path], tuple[str, ...]]:
@@ -427,8 +433,8 @@ class Clips:
         made = work.publish(path, kind="contact_sheet", name=path.name, content_type="image/png")
         return StepResult(output={"key": made.key}, artifacts=(made,), message="Contact sheet drawn")
 
-    def _fonts(self, look: TextLook) -> list[Path]:
-        return [font.path for font in self.tools.fonts.of(look.font)]
+    def _fonts(self, look: TextLook, tenant: str) -> list[Path]:
+        return self.tools.fonts.of(look.font, look.font_file, tenant)
 
     def _encoder(self, source: Source, video: VideoParams) -> str | None:
         """Return the hardware encoder to use, None to encode in software."""

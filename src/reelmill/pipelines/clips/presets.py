@@ -1,4 +1,4 @@
-"""Presets of texts: the built-in ones, and a tenant's own."""
+"""What a text names: presets, built in and a tenant's own; and fonts that a tenant uploaded."""
 
 from __future__ import annotations
 
@@ -11,9 +11,23 @@ from reelmill.errors import NameTaken, ParamsInvalid
 from reelmill.jobs.model import Json
 from reelmill.jobs.params import invalid_params
 from reelmill.media import TEXT_PRESETS
+from reelmill.pipelines import fonts
 from reelmill.pipelines.clips.params import PRESET_FIELDS, TextLook, preset_values
 
 KIND = "preset"  #: of what a tenant keeps
+
+
+def branded(text: Mapping[str, Any], find: Callable[[str, str], Json | None]) -> dict[str, Any]:
+    """Return a text's parameters with the preset and the font that it names as they are now.
+
+    A name that no upload has stays: the folder's fonts are known where the text is drawn. Raises ParamsInvalid.
+    """
+    text = with_preset(text, find)
+    text.pop("font_file", None)
+    name = text.get("font")
+    if isinstance(name, str) and (own := find(fonts.KIND, name)) is not None:
+        text["font_file"] = own["file"]
+    return text
 
 
 def with_preset(text: Mapping[str, Any], find: Callable[[str, str], Json | None]) -> dict[str, Any]:

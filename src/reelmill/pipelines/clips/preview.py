@@ -41,7 +41,7 @@ from reelmill.media.graphs import matrix, overlay_graph, picture_graph, tagged
 from reelmill.media.paint import Picture
 from reelmill.pipelines.base import Toolbox
 from reelmill.pipelines.clips.params import ClipsParams, OneForAll, TextLook, VideoParams
-from reelmill.pipelines.clips.presets import with_preset
+from reelmill.pipelines.clips.presets import branded
 from reelmill.pipelines.clips.setting import moving, seconds_of, set_text
 from reelmill.pipelines.clips.texts import filled, shown_frames
 
@@ -93,10 +93,10 @@ class TextPreviews:
             shutil.rmtree(folder, ignore_errors=True)
 
     def make(
-        self, location: str, source: Source, identity: str, filename: str, wanted: PreviewOf,
+        self, location: str, source: Source, identity: str, filename: str, wanted: PreviewOf, tenant: str,
         stop: threading.Event | None = None,
     ) -> Previewed:  # fmt: skip
-        """Return the frame. identity: of the source's bytes; what is kept goes by it.
+        """Return the frame. identity: of the source's bytes; what is kept goes by it. tenant: whose fonts are named.
 
         Raises ParamsInvalid, TextDoesNotFit, Stopped, and as `ffmpeg.run`.
         """
@@ -121,7 +121,7 @@ class TextPreviews:
                     lambda: self._sampled(
                         location, source, identity, shape, sample_ticks(source, *shown), scratch, stop
                     ),
-                    scratch / "text.png", [font.path for font in self._tools.fonts.of(wanted.look.font)],
+                    scratch / "text.png", self._tools.fonts.of(wanted.look.font, wanted.look.font_file, tenant),
                 )  # fmt: skip
                 report, moves = made.report, moving(wanted.look, shown, segment.end_frame)
                 picture = made.picture if seen else None
@@ -288,7 +288,7 @@ def read_source(source: Json) -> tuple[Source, str, str]:
 
 def preview_of(asked: Json, find: Callable[[str, str], Json | None]) -> PreviewOf:
     """Return what is to be seen, given the fields of a request. Raises ParamsInvalid."""
-    style = {**with_preset(asked["style"], find), "strategy": "one_for_all", "text": asked["text"]}
+    style = {**branded(asked["style"], find), "strategy": "one_for_all", "text": asked["text"]}
     params = {"text": style, "video": asked["video"]}
     try:
         checked = ClipsParams.model_validate(params)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import ceil
 from pathlib import Path, PurePath
 from typing import Any
 
 from reelmill.errors import ParamsInvalid
-from reelmill.jobs.texts import PLACEHOLDER, fill, first_alternatives, readable
+from reelmill.jobs.model import Json
+from reelmill.jobs.texts import PLACEHOLDER, TextSlot, fill, first_alternatives, readable
 from reelmill.media import Segment, Source, TextStyle, frame_at, safe_area
+from reelmill.media.findings import Findings, shot_spans
+from reelmill.media.highlights import lively
 from reelmill.media.text import MAX_CHARS
 from reelmill.pipelines.clips.params import BaseVary, OneForAll, TextLook, UniqueForAll
+from reelmill.pipelines.measuring import seconds
 
+MOST_SHOTS = 12  #: of a clip that a model is told
 ROOM = 1.5  #: how much longer than the given text a variation may have to be
 
 
@@ -75,18 +81,39 @@ def slots_of(
         if shown is None:
             continue
         values = values_of(segment, len(segments), filename)
-        seconds = float(segment.end_s - segment.start_s) * (shown[1] - shown[0]) / segment.frame_count
-        most = readable(seconds, params.reading_cps, params.max_chars)
+        seen_s = float(segment.end_s - segment.start_s) * (shown[1] - shown[0]) / segment.frame_count
+        most = readable(seen_s, params.reading_cps, params.max_chars)
         needed = len(fill(shortest, values))
         # A variation is a little longer than what it varies; a clip that is too short for that gets one all the same.
         if most < min(params.max_chars, ROOM * needed) and params.reading_cps is not None:
             most = params.max_chars
             warnings.append(
-                f"Clip {segment.index + 1} shows its text for {seconds:.1f} s, too short to read {needed} characters "
+                f"Clip {segment.index + 1} shows its text for {seen_s:.1f} s, too short to read {needed} characters "
                 "with ease: its length isn't limited."
             )
-        slots.append({"clip": segment.index, "max_chars": most, "values": values})
+        slots.append({"clip": segment.index, "max_chars": most, "values": values, "frames": shown})
     return slots, warnings
+
+
+def slot_of(slot: Json, source: Source, found: Findings | None) -> TextSlot:
+    """Return a planned slot for whoever makes its text. found: what the model may know of the film's shots."""
+    shots = shots_in(slot["frames"], source, found) if found is not None else ()
+    return TextSlot(max_chars=slot["max_chars"], values=slot["values"], shots=shots)
+
+
+def shots_in(frames: Sequence[int], source: Source, found: Findings) -> tuple[Json, ...]:
+    """Return the shots within source frames [first, end): seconds, and motion from 0 to 1, 0.5 the film's median.
+
+    The first ones only, of more than a model makes use of.
+    """
+    motion = lively(found.motion)
+    told: list[Json] = []
+    for first, end, _ in shot_spans(source, found.cuts):
+        start_s, end_s = (seconds(source, frame) for frame in (max(first, frames[0]), min(end, frames[1])))
+        if end_s > start_s and len(told) < MOST_SHOTS:
+            within = motion[int(start_s / found.stretch_s) : ceil(end_s / found.stretch_s)]
+            told.append({"seconds": round(end_s - start_s, 1), "motion": round(sum(within) / max(1, len(within)), 2)})
+    return tuple(told)
 
 
 def shown_frames(look: TextLook, segment: Segment, source: Source) -> tuple[int, int] | None:
@@ -95,8 +122,8 @@ def shown_frames(look: TextLook, segment: Segment, source: Source) -> tuple[int,
     None if the clip ends before the text comes up.
     """
 
-    def at(seconds: float) -> int:
-        moment = segment.start + Fraction(seconds).limit_denominator(1_000_000)
+    def at(moment_s: float) -> int:
+        moment = segment.start + Fraction(moment_s).limit_denominator(1_000_000)
         return frame_at(source.frame_ticks(), source.video.end_tick, source.video.time_base, moment)
 
     first = max(at(look.from_s), segment.start_frame)
