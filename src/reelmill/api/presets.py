@@ -24,7 +24,8 @@ PresetId = Annotated[str, AfterValidator(known_form(presets.KIND))]
 def list_presets(app: Platform, who: Who) -> PresetList:
     """List the looks that a text can name as its `preset`: the built-in ones, then one's own by name."""
     ours = [PresetReply(id=None, name=name, style=style) for name, style in presets.built_in().items()]
-    return PresetList(items=[*ours, *map(shown, app.access.brands(who.tenant, presets.KIND))])
+    fonts = sorted({font.family for font in app.tools.fonts.fonts.values() if not font.is_color})
+    return PresetList(items=[*ours, *map(shown, app.access.brands(who.tenant, presets.KIND))], fonts=fonts)
 
 
 @router.post("", status_code=201)

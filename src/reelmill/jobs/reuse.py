@@ -5,20 +5,22 @@ own keys, checked, and recorded as this step's own. So nothing is shared: either
 
 What a pipeline promises of the kinds of steps that it names in `reusable`:
 - the digest covers all that decides the result, and holds neither the job nor its keys;
-- files are published, not kept; their names follow from what the digest covers, and none names another's key inside;
+- files are published, not kept; none names another's key inside;
+- the output and the files follow from what the digest covers. Where a file's name or `meta` tell the step's place in
+  the job, the pipeline has `placed(step, artifact)`, which returns an earlier file as this step has it;
 - where the output and the files' `meta` tell a key, the key is the whole value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from reelmill.errors import StorageProblem
-from reelmill.jobs.model import REUSED_FROM, Step, StepResult
+from reelmill.jobs.model import REUSED_FROM, Artifact, Step, StepResult
 from reelmill.jobs.ports import JobStore, Pipeline
 from reelmill.jobs.work import StepWork
 
@@ -37,12 +39,13 @@ def with_warnings(result: StepResult) -> StepResult:
     return replace(result, output={**result.output, WARNED: list(result.warnings)}) if result.warnings else result
 
 
-def made_before(store: JobStore, work: StepWork) -> StepResult | None:
+def made_before(store: JobStore, work: StepWork, pipeline: Pipeline) -> StepResult | None:
     """Return the result of an earlier step, its files copied; None when there is none whose files are still there.
 
     Raises Stopped.
     """
     claim = work.claim
+    placed: Callable[[Step, Artifact], Artifact] = getattr(pipeline, "placed", lambda _, made: made)
     for step in store.made_before(claim.job.tenant, claim.step.digest):
         # Within one job two steps can't have files of one name.
         if step.job_id == claim.job.id or step.kind != claim.step.kind or step.output is None:
@@ -51,7 +54,7 @@ def made_before(store: JobStore, work: StepWork) -> StepResult | None:
         if any(one.place != "stored" for one in made) or "kept" in step.output:
             continue
         try:
-            copies = [work.take_over(one) for one in made]
+            copies = [work.take_over(placed(claim.step, one)) for one in made]
         except StorageProblem as problem:  # gone, or damaged, or the store is away: then it is run
             log.warning("not taken over", earlier=step.id, code=problem.code, detail=problem.detail)
             continue

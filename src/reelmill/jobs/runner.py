@@ -363,7 +363,8 @@ class Runner:
                 raise NotFound(f"The pipeline {claim.job.pipeline!r} isn't installed on this worker.")
             pipeline = self.pipelines[claim.job.pipeline]
             reusable = is_reusable(pipeline, claim.step)
-            made = made_before(self.store, work) if reusable and self.policy.reuse and claim.job.reuse else None
+            reuse = reusable and self.policy.reuse and claim.job.reuse
+            made = made_before(self.store, work, pipeline) if reuse else None
             if made is not None:
                 self.observer.count("steps_reused", pipeline=pipeline.name, kind=claim.step.kind)
                 return Outcome(event=StepEvent.FINISH, result=made, reusable=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from reelmill.errors import ParamsInvalid, TextModelNeeded, VoiceNeeded
-from reelmill.jobs.model import Json, Stage, Step, StepResult, StepSpec
+from reelmill.jobs.model import Artifact, Json, Stage, Step, StepResult, StepSpec
 from reelmill.jobs.ports import Work
 from reelmill.media.ffmpeg import version
 from reelmill.media.scenes import sizes
@@ -17,6 +19,7 @@ from reelmill.pipelines.generate.script import caption_lines, estimated_s, scene
 from reelmill.pipelines.generate.steps import Steps
 
 OPTIONAL = ("poster",)
+SCENE_NUMBER = re.compile(r"-\d{3,}")  #: in the names of its files
 #: What says where in the film a thing stands, or where a file lies, doesn't change what is made of it.
 PLACES = frozenset({"scene", "key", "name"})
 
@@ -40,6 +43,7 @@ class Generate:
         Stage("publish", 3),
     )  # fmt: skip
     Params = GenerateParams
+    reusable = frozenset({"narration", "scene"})
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
@@ -145,7 +149,7 @@ class Generate:
     def _scenes(
         self, params: GenerateParams, done: Mapping[str, Sequence[Json]]
     ) -> list[tuple[int, str, dict[str, Any]]]:
-        spoken = {one["scene"]: one for one in done["voice"]}
+        spoken = _spoken(done)
         burnt = params.captions in ("burnt", "both")
         wanted = []
         for number, scene in enumerate(done["script"][0]["scenes"]):
@@ -163,8 +167,7 @@ class Generate:
     def _fades(
         self, params: GenerateParams, done: Mapping[str, Sequence[Json]]
     ) -> list[tuple[int, str, dict[str, Any]]]:
-        scenes = in_order(done["scenes"])
-        spoken = {one["scene"]: one for one in done["voice"]}
+        scenes, spoken = done["scenes"], _spoken(done)
         wanted: list[tuple[int, str, dict[str, Any]]] = []
         if fade_frames(params):
             for number, (before, after) in enumerate(pairwise(scenes)):
@@ -188,7 +191,7 @@ class Generate:
     def _join(
         self, params: GenerateParams, done: Mapping[str, Sequence[Json]]
     ) -> list[tuple[int, str, dict[str, Any]]]:
-        scenes, fades = in_order(done["scenes"]), in_order(one for one in done["fades"] if one["kind"] == "fade")
+        scenes, fades = done["scenes"], [one for one in done["fades"] if one["kind"] == "fade"]
         sound = next((one["file"] for one in done["fades"] if one["kind"] == "sound"), None)
         return [
             (number, "film", {
@@ -204,8 +207,8 @@ class Generate:
         self, params: GenerateParams, done: Mapping[str, Sequence[Json]]
     ) -> list[tuple[int, str, dict[str, Any]]]:
         films = sorted(done["join"], key=lambda one: -int(one["height"]))
-        scenes, start, captions = in_order(done["scenes"]), 0, []
-        spoken = {one["scene"]: one for one in done["voice"]}
+        scenes, start, captions = done["scenes"], 0, []
+        spoken = _spoken(done)
         chapters = []
         for number, one in enumerate(scenes):
             at = [
@@ -227,6 +230,12 @@ class Generate:
             (0, "poster", {"file": films[0]["file"], "at_s": round(third, 3), "width": films[0]["width"]}),
             (1, "publish", about),
         ]
+
+    def placed(self, step: Step, made: Artifact) -> Artifact:
+        """Return a file of an earlier scene or narration as it is called where the scene stands now."""
+        number = step.params["scene"]
+        name = SCENE_NUMBER.sub(f"-{number + 1:03d}", made.name, count=1)
+        return replace(made, name=name, meta={**made.meta, "scene": number})
 
     # ── running: repeatable ───────────────────────────────────────────────────────────────────
 
@@ -268,15 +277,16 @@ def least_frames(params: GenerateParams) -> int:
     return max(params.frame_rate // 2, fade_frames(params) + 1)
 
 
-def in_order(outputs: Any) -> list[Json]:
-    """Return outputs by the scenes that they belong to."""
-    return sorted(outputs, key=lambda one: int(one["scene"]))
-
-
 def without_places(asked: Any) -> Any:
     if isinstance(asked, dict):
         return {name: without_places(value) for name, value in asked.items() if name not in PLACES}
     return [without_places(value) for value in asked] if isinstance(asked, list) else asked
+
+
+def _spoken(done: Mapping[str, Sequence[Json]]) -> dict[int, Json]:
+    """Return the narrations' outputs by the numbers of their scenes; an output itself may come from another place."""
+    told = [number for number, scene in enumerate(done["script"][0]["scenes"]) if scene["narration"] is not None]
+    return dict(zip(told, done["voice"], strict=True))
 
 
 def _named(asked: Mapping[str, Any]) -> list[str]:
