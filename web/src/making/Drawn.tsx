@@ -1,6 +1,6 @@
 /** A picture that the server makes: its place is there from the beginning, so nothing moves when it comes. */
 import { useQuery, type UseQueryOptions, keepPreviousData } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type CSSProperties, type ReactNode, useEffect, useRef, useState } from "react";
 import type { ApiError } from "../api/client";
 import classes from "./Making.module.css";
 import type { Drawn } from "./queries";
@@ -42,7 +42,7 @@ export function DrawnPicture({ query, alt, aspect, idle = false, small = false, 
   const address = useAddress(idle ? undefined : made.data?.picture);
   const fault = made.error as ApiError | null;
   return (
-    <div ref={place} className={classes.drawn} style={{ aspectRatio: aspect }} data-small={small || undefined} data-drawn={address && !made.isFetching ? true : undefined} data-stale={made.isFetching || undefined}>
+    <div ref={place} className={classes.drawn} style={{ aspectRatio: aspect, "--aspect": aspect } as CSSProperties} data-small={small || undefined} data-drawn={address && !made.isFetching ? true : undefined} data-stale={made.isFetching || undefined}>
       {address && <img src={address} alt={alt} data-faulty={fault ? true : undefined} />}
       {address && !fault && children?.(made.data?.report ?? null)}
       {!address && !fault && !small && !idle && <p className={classes.word} role="status">The server draws it …</p>}

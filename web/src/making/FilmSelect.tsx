@@ -38,6 +38,7 @@ export function FilmSelect({ label, description, value, onChange, clearable = fa
       clearable={clearable}
       error={error}
       nothingFoundMessage="No film is called so."
+      comboboxProps={{ keepMounted: false }} // else every film's picture is fetched at once
       maxDropdownHeight={320}
       renderOption={({ option }) => {
         const film = known.get(option.value);

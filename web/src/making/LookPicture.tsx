@@ -3,9 +3,9 @@ import classes from "../clips/Clips.module.css";
 import type { Params } from "../clips/draft";
 import { Sketch } from "../clips/StylePanel";
 import { DrawnPicture } from "./Drawn";
-import { safeOf, type View } from "./look";
+import { safeOf, VIEW, type View } from "./look";
 import own from "./Making.module.css";
-import { lookQuery } from "./queries";
+import { type LookAsked, lookQuery } from "./queries";
 
 export interface Film {
   id: string;
@@ -24,11 +24,21 @@ interface Props {
   film: Film | null;
   view: View;
   small?: boolean;
-  onReport?: (report: Record<string, unknown> | null) => React.ReactNode;
 }
 
-export function LookPicture({ name, style, values, film, view, small = false, onReport }: Props) {
-  const text = view.text.trim() || "Summer by the lake";
+/** What the server is asked for. */
+export function askedOf(style: Params, film: Film, view: View): LookAsked {
+  return {
+    video_id: film.id,
+    text: view.text.trim() || VIEW.text,
+    style,
+    video: view.aspect === "source" ? {} : { aspect: view.aspect },
+    at_s: Math.round(Math.min(view.at ?? film.duration / 3, Math.max(0, film.duration - 0.1)) * 100) / 100,
+  };
+}
+
+export function LookPicture({ name, style, values, film, view, small = false }: Props) {
+  const text = view.text.trim() || VIEW.text;
   const aspect = SHAPES[view.aspect] ?? film?.aspect ?? 16 / 9;
   if (!film) {
     return (
@@ -37,30 +47,11 @@ export function LookPicture({ name, style, values, film, view, small = false, on
       </div>
     );
   }
-  const asked = {
-    video_id: film.id,
-    text,
-    style,
-    video: view.aspect === "source" ? {} : { aspect: view.aspect },
-    at_s: Math.round(Math.min(view.at ?? film.duration / 3, Math.max(0, film.duration - 0.1)) * 100) / 100,
-  };
   return (
-    <DrawnPicture query={lookQuery(asked)} alt={`${text}, in the look ${name}`} aspect={aspect} small={small}>
+    <DrawnPicture query={lookQuery(askedOf(style, film, view))} alt={`${text}, in the look ${name}`} aspect={aspect} small={small}>
       {(report) => {
         const safe = view.safe ? safeOf(report) : null;
-        return (
-          <>
-            {safe && (
-              <span
-                className={own.safe}
-                data-safe
-                aria-hidden
-                style={{ inset: `${safe.top * 100}% ${safe.right * 100}% ${safe.bottom * 100}% ${safe.left * 100}%` }}
-              />
-            )}
-            {onReport?.(report)}
-          </>
-        );
+        return safe && <span className={own.safe} data-safe aria-hidden style={{ inset: `${safe.top * 100}% ${safe.right * 100}% ${safe.bottom * 100}% ${safe.left * 100}%` }} />;
       }}
     </DrawnPicture>
   );

@@ -56,7 +56,7 @@ export function ScenePanel({ scene, shown, number, film, faults, onChange }: Pro
   const [asked] = useDebouncedValue(shown, 250);
   const unfinished = (scene.background?.kind === "image" || scene.background?.kind === "video") && !scene.background.video_id;
   const aspect = RATIOS[String(film.aspect ?? "16:9")] ?? 16 / 9;
-  const fault = faults.find((one) => one.field === "background")?.message;
+  const fault = unfinished ? "Choose the film to take it from." : faults.find((one) => one.field === "background")?.message;
   const set = (background: Background | null, kind = "") => onChange({ background }, kind);
   const choose = (kind: Kind) => {
     const before = scene.background;

@@ -56,7 +56,9 @@ describe("the storyboard", () => {
   });
   it("finds the scene of a fault", () => {
     const fields = ["scenes.1.duration_s", "scenes.12.background.at_s", "script", "params.voice"].map((field) => ({ field, message: "no" }));
-    expect(faultsOf(fields).map(({ scene, field }) => [scene, field])).toEqual([[1, "duration_s"], [12, "background"], [null, "script"], [null, "voice"]]);
+    expect(faultsOf(null)).toEqual([]);
+    expect(faultsOf({ what: "music.video_id: that video has no sound.", fields: [] })).toEqual([{ scene: null, field: "music.video_id", message: "that video has no sound." }]);
+    expect(faultsOf({ what: "", fields }).map(({ scene, field }) => [scene, field])).toEqual([[1, "duration_s"], [12, "background"], [null, "script"], [null, "voice"]]);
   });
 });
 

@@ -134,9 +134,12 @@ export interface Fault {
   message: string;
 }
 
-/** Faults of fields → where they belong: `scenes.1.duration_s` → the length of the second scene. */
-export function faultsOf(fields: { field: string; message: string }[]): Fault[] {
-  return fields.map(({ field, message }) => {
+/** What was refused → where it belongs: `scenes.1.duration_s` → the length of the second scene. */
+export function faultsOf(problem: { what: string; fields: { field: string; message: string }[] } | null): Fault[] {
+  if (!problem) return [];
+  const [, field, message] = /^([a-z_]+(?:\.\w+)*): (.+)$/s.exec(problem.what) ?? [];
+  const told = problem.fields.length || !field || !message ? problem.fields : [{ field, message }];
+  return told.map(({ field, message }) => {
     const [, number, name] = /^(?:params\.)?scenes\.(\d+)\.?([a-z_]*)/.exec(field) ?? [];
     return number === undefined ? { scene: null, field: field.replace(/^params\./, ""), message } : { scene: Number(number), field: name ?? "", message };
   });

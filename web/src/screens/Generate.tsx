@@ -45,7 +45,8 @@ export function GeneratePage() {
     document.title = "Generate · Reelmill";
   }, []);
 
-  const params = useMemo(() => paramsOf(draft), [draft]);
+  const unfinished = draft.from === "scenes" ? draft.scenes.findIndex((one) => one.background && "video_id" in one.background && !one.background.video_id) : -1;
+  const params = useMemo(() => (unfinished < 0 ? paramsOf(draft) : null), [draft, unfinished]);
   const [asked] = useDebouncedValue(params, 300);
   const plan = useQuery({ ...filmPlanQuery(asked), placeholderData: keepPreviousData });
   const problem = params ? (plan.error as ApiError | null) : null;
@@ -54,7 +55,7 @@ export function GeneratePage() {
   const scenes = draft.from === "scenes" ? draft.scenes : draft.from === "script" ? scenesOf(problem ? NOTHING : planned) : [];
   // While one types, the newest plan may be of fewer or other scenes: backgrounds are taken by place.
   const shown = useMemo(() => scenes.map((one, n) => JSON.stringify(sceneParams({ ...one, background: one.background ?? planned[n]?.background ?? null }))), [scenes, planned]);
-  const faults = useMemo(() => faultsOf(problem?.fields ?? []), [problem]);
+  const faults = useMemo(() => faultsOf(problem), [problem]);
   const chosen = Math.min(selected, Math.max(0, scenes.length - 1));
 
   const job = useQuery({ ...jobQuery(made?.job ?? ""), enabled: made !== null, refetchInterval: (query) => (query.state.data && isOpen(query.state.data.status) ? 1500 : false) });
@@ -283,7 +284,7 @@ export function GeneratePage() {
               {again && <span>{count === 0 ? "all as they were" : `${count} to be made, ${scenes.length - count} taken over`}</span>}
               {plan.data?.voice && <span>{plan.data.voice.split("/")[0]} speaks</span>}
             </>
-          ) : "Nothing to make yet"}
+          ) : unfinished >= 0 ? `Scene ${unfinished + 1} needs a film to take its picture from` : "Nothing to make yet"}
         </p>
         <Button size="md" disabled={!ready} loading={render.isPending} onClick={() => render.mutate()}>
           {working ? "The film is made …" : again && count > 0 ? `Make it with ${count} new ${count === 1 ? "scene" : "scenes"}` : "Make the film"}

@@ -14,16 +14,17 @@ import { useKeys } from "../lib/keys";
 import { timecode } from "../lib/time";
 import { FilmSelect, useFilms } from "../making/FilmSelect";
 import { LookForm } from "../making/LookForm";
-import { type Film, LookPicture } from "../making/LookPicture";
+import { askedOf, type Film, LookPicture } from "../making/LookPicture";
 import { contrastOf, type Draft, freeName, keepLook, keepView, readLook, readView, type View } from "../making/look";
 import classes from "../making/Making.module.css";
-import { presetsQuery } from "../making/queries";
+import { lookQuery, presetsQuery } from "../making/queries";
 import { ErrorCard } from "../ui/ErrorCard";
 import { Page, Skeleton } from "../ui/Page";
 import { done, failed, undoable } from "../ui/toast";
 
 type Preset = Schemas["PresetReply"];
 const ASPECTS = [{ value: "source", label: "As filmed" }, { value: "16:9", label: "16:9" }, { value: "9:16", label: "9:16" }, { value: "1:1", label: "1:1" }];
+const NOWHERE: Film = { id: "", duration: 1, aspect: 1 };
 const fresh = () => void client.invalidateQueries({ queryKey: presetsQuery.queryKey });
 const shown = (name: string) => name.replace(/_/g, " ");
 
@@ -171,6 +172,8 @@ function Editor({ items, fonts, looking, edit, known, from }: EditorProps) {
     document.title = `${known ? known.name : "New brand"} · Presets · Reelmill`;
   }, [known]);
   const [style] = useDebouncedValue(draft.style, 180);
+  const picture = useQuery({ ...lookQuery(askedOf(style, looking.film ?? NOWHERE, looking.asked)), enabled: false });
+  const contrast = contrastOf(picture.data?.report ?? null);
   const leave = () => {
     keepLook(null);
     void navigate({ to: "/presets", search: {} });
@@ -209,18 +212,11 @@ function Editor({ items, fonts, looking, edit, known, from }: EditorProps) {
       </header>
       <div className={classes.board}>
         <div className={classes.big}>
-          <LookPicture
-            name={draft.name || "new brand"}
-            style={style}
-            values={draft.style}
-            film={looking.film}
-            view={looking.asked}
-            onReport={(report) => {
-              const contrast = contrastOf(report);
-              return contrast && <span className={classes.report} role="status">{contrast.words}</span>;
-            }}
-          />
+          <LookPicture name={draft.name || "new brand"} style={style} values={draft.style} film={looking.film} view={looking.asked} />
         </div>
+        <p className={classes.report} role="status" data-good={contrast?.good || undefined}>
+          {contrast?.words ?? (looking.film ? "The contrast is measured against the film." : "A sketch: upload a film to see the look on it.")}
+        </p>
         <ViewBar looking={looking} />
       </div>
       <aside className={editor.side} aria-label="The look">
