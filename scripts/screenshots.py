@@ -36,6 +36,8 @@ def main() -> None:
             "library": "",
             "list": "?view=list",
             "run": f"videos/{first}/run?pipeline=clips",
+            "generate": "generate",
+            "presets": "presets",
             "keys": "keys",
             "system": "system",
             "welcome": "welcome",

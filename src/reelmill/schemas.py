@@ -334,6 +334,7 @@ class PresetReply(Reply):
 
 class PresetList(Reply):
     items: list[PresetReply]
+    fonts: list[str] = Field(description="Fonts of one's own that a look can name, besides Noto Sans.")
 
 
 class FontReply(Reply):
@@ -506,6 +507,40 @@ class GenerateRequest(Request):
         default_factory=dict, max_length=32, description="Any names and values to find the video by later."
     )
     priority: Priority = Field(0, description="Higher is worked on earlier.")
+
+
+class ScenePreviewRequest(Request):
+    """One scene of a film, before any job: as the finished film begins it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"params": {"scenes": [{"text": "The lake", "narration": "A small lake."}]}, "scene": 0}]
+        }
+    )
+
+    params: dict[str, Any] = Field(description="Parameters of the pipeline `generate`, with `scenes` or a `script`.")
+    scene: int = Field(0, strict=True, ge=0, le=10_000, description="Which scene, from 0.")
+
+
+class VoiceReply(Reply):
+    name: str = Field(description="What the parameter `voice` takes.")
+    title: str
+
+
+class VoiceEngine(Reply):
+    kind: str = Field(description="The word before the slash in REELMILL_VOICE.")
+    title: str
+    needs_key: bool
+    setup: str = Field(description="How an operator gets it.")
+
+
+class VoiceList(Reply):
+    """What speaks narrations on this server."""
+
+    engine: str | None = Field(description="Engine, version and model; null: narrations are refused.")
+    kind: str = Field(description="Which of `engines` it is; `off` for none.")
+    items: list[VoiceReply] = Field(description="Voices that can be named; empty where the engine doesn't tell.")
+    engines: list[VoiceEngine] = Field(description="All that Reelmill can speak by, and what each needs.")
 
 
 class PriorityRequest(Request):

@@ -32,6 +32,7 @@ def test_built_in_presets_are_listed_whole(asker: Client) -> None:
     ours = {one["name"]: one["style"] for one in listed if one["id"] is None}
     wanted = {"clean", "bold_outline", "boxed", "lower_third", "headline", "quote", "highlight", "minimal"}
     assert wanted <= ours.keys()
+    assert asker.call("GET", "/presets")["fonts"] == []
     assert ours["highlight"]["box_shape"] == "lines" and "from_s" not in ours["highlight"]
 
 
@@ -84,6 +85,7 @@ def test_a_preview_is_a_png_with_a_report(asker: Client, film: Path) -> None:
     assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
     report = json.loads(reply.headers["text-report"])
     assert report["lines"] == ["Part 2 of 5"] and report["seen"] is True
+    assert report["safe"] == {"left": 0.05, "top": 0.05, "right": 0.05, "bottom": 0.05}
     with Image.open(io.BytesIO(reply.content)) as picture:
         assert picture.size == (report["width"], report["height"]) and picture.width == picture.height
     for _ in range(2):

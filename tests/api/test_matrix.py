@@ -232,6 +232,10 @@ ROWS = {
         body=lambda ids: {"params": {"scenes": [{"text": "Hello"}]}},
         query=lambda ids: {"dry_run": "true"},
     ),
+    "POST /api/v1/videos/generate/preview": Row(
+        "jobs:read", body=lambda ids: {"params": {"scenes": [{"text": "Hello"}]}}
+    ),
+    "GET /api/v1/voices": Row("jobs:read"),
     "GET /api/v1/jobs": Row("jobs:read", video, query=dict),
     "POST /api/v1/jobs": Row("jobs:write", video, body=lambda ids: {**ids, **JOB}, status=201),
     "GET /api/v1/jobs/{job_id}": Row("jobs:read", ended_job),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from reelmill.errors import NotFound, ParamsInvalid, TextModelNeeded, UploadNeed
 from reelmill.jobs.model import Artifact, Caller, Job
 from reelmill.media.scenes import ZOOM, sizes
 from reelmill.pipelines.generate.params import GenerateParams
+from reelmill.pipelines.generate.preview import scene_preview
 from reelmill.pipelines.generate.script import caption_lines, read_script, sentences, webvtt
 from reelmill.settings import Settings
 from reelmill.wiring import App, build
@@ -74,6 +76,10 @@ class Made:
     def digests(self, kind: str) -> list[str]:
         """Return the digests of a kind's steps, in order."""
         return [step.digest for step in self.app.store.steps(self.job.id) if step.kind == kind]
+
+    def reused(self, kind: str) -> list[bool]:
+        """Tell of each step of a kind, in order, whether it took over what an earlier one had made."""
+        return [step.reused_from is not None for step in self.app.store.steps(self.job.id) if step.kind == kind]
 
 
 def make(app: App, **params: Any) -> Made:
@@ -253,6 +259,22 @@ def test_the_same_script_gives_the_same_bytes_and_one_change_changes_one_scene(e
     moved = make(espeak, **edited)
     assert moved.digests("scene")[1:] == changed.digests("scene"), "where a scene stands doesn't matter to it"
 
+    # What is as it was isn't made again, and stands under its new number.
+    for made, narrations, drawn in (
+        (again, [True] * 3, [True] * 3),
+        (changed, [True, False, True], [True, False, True]),
+        (moved, [True] * 3, [False, True, True, True]),
+    ):
+        assert (made.reused("narration"), made.reused("scene")) == (narrations, drawn)
+    assert [one.name for one in moved.of("scene")] == [f"scene-{n:03d}-360p.mp4" for n in (1, 2, 3, 4)]
+    assert [one.meta["scene"] for one in moved.of("scene")] == [0, 1, 2, 3]
+    assert [one.name for one in moved.of("narration")] == [f"narration-{n:03d}.wav" for n in (2, 3, 4)]
+    lengths = [scene["duration_s"] for scene in moved.manifest["scenes"]]
+    assert lengths[1:] == [scene["duration_s"] for scene in changed.manifest["scenes"]] and lengths[0] == 1
+    assert decoded_frames(moved.film) == round(sum(lengths) * RATE)
+    shown = frames_at(moved.film, [lengths[0] + 0.8]), frames_at(changed.film, [0.8])
+    assert np.abs(shown[0][0] - shown[1][0]).mean() < 1, "the first scene of before is the second one now"
+
 
 @pytest.mark.req("E-01")
 def test_what_was_spoken_once_isnt_spoken_again(espeak: App) -> None:
@@ -293,6 +315,34 @@ def test_backgrounds_of_every_kind_in_every_shape(espeak: App, source: str, aspe
     assert np.abs(still - moved).mean() > 1, "the picture is moved over"
     assert np.abs(playing - standing).mean() > 1, "the video plays"
     assert np.abs(standing - last).mean() < 1, "and its last frame stands"
+
+
+@pytest.mark.req("E-01")
+def test_a_preview_is_the_frame_on_which_the_scene_begins(espeak: App, source: str) -> None:
+    told = [
+        {"text": "The lake", "narration": "A small lake lies here. Birds sing.", "text_position": "top"},
+        {"text": "Pan", "background": {"kind": "image", "video_id": source, "motion": "pan_left"}, "duration_s": 1},
+        {"background": {"kind": "video", "video_id": source, "start_s": 1}, "duration_s": 1},
+    ]
+    asked = {"scenes": told, "transition": "none", **SMALL, "quality_levels": ["480p"], "crf": 4}
+    made = make(espeak, **asked)
+    params = GenerateParams.model_validate(asked)
+    media = (espeak.store.video(made.job.video_id).source or {})["media"]
+    scratch = espeak.settings.data / "scratch"
+    starts = [round(scene["start_s"] * RATE) for scene in made.manifest["scenes"]]
+    with av.open(str(made.film)) as container:
+        frames = [
+            frame.to_ndarray(format="rgb24", src_colorspace="ITU709").astype(np.int16)
+            for number, frame in enumerate(container.decode(video=0))
+            if number in starts
+        ]
+    for number, frame in enumerate(frames):
+        png = scene_preview(espeak.tools, params, number, media, espeak.objects, scratch)
+        with Image.open(io.BytesIO(png)) as picture:
+            assert np.abs(np.asarray(picture).astype(np.int16) - frame).mean() < 2.5, number
+    with pytest.raises(ParamsInvalid, match="the last one is 2"):
+        scene_preview(espeak.tools, params, 3, media, espeak.objects, scratch)
+    assert not list(scratch.glob("*-scene-*"))
 
 
 @pytest.mark.req("E-01")

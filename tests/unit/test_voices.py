@@ -57,6 +57,16 @@ def test_a_voice_of_this_machine_speaks_each_line_the_same_each_time(
 
 
 @pytest.mark.req("E-01")
+@pytest.mark.req("E-01")
+def test_voices_that_are_told_can_be_named(tmp_path: Path) -> None:
+    voice = EspeakVoice()
+    known = dict(voice.known())
+    assert known["de"] == "German" and "en-us" in known and len(known) > 90
+    for name in ("de", "es-419", "fr"):
+        (speech,) = voice.speak(["Hallo"], name, scratch=tmp_path, stop=ON)
+        assert speech.duration_s > 0.1
+
+
 def test_words_of_users_are_only_words(tmp_path: Path) -> None:
     """Neither markup nor options nor shells: what a line says is spoken."""
     odd = [

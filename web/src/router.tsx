@@ -78,10 +78,22 @@ const jobs = createRoute({
   }),
 });
 const job = createRoute({ ...page, path: "/jobs/$id", component: lazyRouteComponent(() => import("./screens/Job"), "JobPage") });
+const generate = createRoute({
+  ...page,
+  path: "/generate",
+  component: lazyRouteComponent(() => import("./screens/Generate"), "GeneratePage"),
+  validateSearch: (search: Record<string, unknown>): { job?: string } => ({ job: text(search.job) }),
+});
+const presets = createRoute({
+  ...page,
+  path: "/presets",
+  component: lazyRouteComponent(() => import("./screens/Presets"), "PresetsPage"),
+  validateSearch: (search: Record<string, unknown>): { edit?: string; from?: string } => ({ edit: text(search.edit), from: text(search.from) }),
+});
 const keys = createRoute({ ...page, path: "/keys", component: lazyRouteComponent(() => import("./screens/Keys"), "KeysPage") });
 const system = createRoute({ ...page, path: "/system", component: lazyRouteComponent(() => import("./screens/System"), "SystemPage") });
 
-const tree = root.addChildren([signIn, frame.addChildren([library, welcome, video, cut, run, jobs, job, keys, system])]);
+const tree = root.addChildren([signIn, frame.addChildren([library, welcome, video, cut, run, jobs, job, generate, presets, keys, system])]);
 
 export const router = createRouter({
   routeTree: tree,

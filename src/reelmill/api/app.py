@@ -68,7 +68,7 @@ TAGS = [
     {"name": "videos", "description": "What was uploaded."},
     {"name": "jobs", "description": "Run pipelines on videos and take the results."},
     {"name": "pipelines", "description": "What can be run."},
-    {"name": "texts", "description": "Variations, previews and looks of texts."},
+    {"name": "texts", "description": "Variations, previews and looks of texts; voices."},
     {"name": "keys", "description": "API keys and their scopes."},
     {"name": "audit", "description": "Who did what to keys and uploads."},
     {"name": "admin", "description": "What operators do: workers, switches, many jobs at once, what failed, usage."},
@@ -120,6 +120,7 @@ def create_app(app: App, *, signin: SignIn | None = None) -> FastAPI:
     for routes in (
         uploads.router,
         generating.router,
+        generating.voices,
         videos.router,
         sources.router,
         jobs.router,

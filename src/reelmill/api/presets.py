@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from reelmill.api.access import Guarded, Platform, Who, known_form, needs
 from reelmill.errors import NameTaken, NotFound, ParamsInvalid
 from reelmill.jobs.model import Brand
+from reelmill.pipelines import fonts
 from reelmill.pipelines.clips import presets
 from reelmill.schemas import PresetChange, PresetList, PresetReply, PresetRequest
 
@@ -24,7 +25,10 @@ PresetId = Annotated[str, AfterValidator(known_form(presets.KIND))]
 def list_presets(app: Platform, who: Who) -> PresetList:
     """List the looks that a text can name as its `preset`: the built-in ones, then one's own by name."""
     ours = [PresetReply(id=None, name=name, style=style) for name, style in presets.built_in().items()]
-    return PresetList(items=[*ours, *map(shown, app.access.brands(who.tenant, presets.KIND))])
+    installed = {font.family for font in app.tools.fonts.shelf.fonts.values() if not font.is_color}
+    uploaded = {font.name for font in app.access.brands(who.tenant, fonts.KIND)}
+    kept = map(shown, app.access.brands(who.tenant, presets.KIND))
+    return PresetList(items=[*ours, *kept], fonts=sorted(installed | uploaded))
 
 
 @router.post("", status_code=201)

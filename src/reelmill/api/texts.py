@@ -74,7 +74,7 @@ async def vary_texts(request: Request, app: Platform, who: Who, wanted: Variatio
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
             "headers": {
                 "Text-Report": {
-                    "description": "JSON: size, lines, box, contrast, what was added for it, reading speed, fonts.",
+                    "description": "JSON: size, lines, box, safe area, contrast, what was added for it, speed, fonts.",
                     "schema": {"type": "string"},
                 }
             },
@@ -91,7 +91,7 @@ async def preview_text(request: Request, app: Platform, who: Who, wanted: TextPr
     Made to be asked as somebody types: what was decoded is kept, and a request that is given up is stopped.
     """
     idempotency.remember(request, wanted.video_id)  # a picture isn't kept: it is made again
-    async with _given_up(request) as stop:
+    async with given_up(request) as stop:
         made = await to_thread.run_sync(
             _previewed, app, who, wanted, stop, limiter=request.app.state.previewing, abandon_on_cancel=False
         )
@@ -119,7 +119,7 @@ def _kept(app: App, tenant: str, kind: str, name: str) -> Json | None:
 
 
 @asynccontextmanager
-async def _given_up(request: Request) -> AsyncIterator[threading.Event]:
+async def given_up(request: Request) -> AsyncIterator[threading.Event]:
     """Give an event that is set once the client has gone."""
     stop = threading.Event()
 

@@ -31,6 +31,7 @@ PAGES = (
     "/videos/{id:uuid}/run",
     "/jobs",
     "/jobs/{id:uuid}",
+    "/generate",
     "/presets",
     "/keys",
     "/system",

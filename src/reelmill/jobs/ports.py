@@ -1048,6 +1048,10 @@ class Voice(Protocol):
         """
         ...
 
+    def known(self) -> list[tuple[str, str]]:
+        """Return the names that `voice` may have, each with what people call it; empty where that isn't known here."""
+        ...
+
     def check(self) -> str:
         """See that it is there and takes our key, speaking nothing; return a word on it. Raises VoiceProblem."""
         ...

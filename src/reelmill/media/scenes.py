@@ -137,8 +137,26 @@ def scene_arguments(
 ) -> list[str]:
     """Return ffmpeg's arguments for a scene in all sizes; pure. Numbers and names from fixed lists only."""
     top, rate = ladder[0], plan.rate
+    inputs, graphs = _layers(plan, top, settings.threads)
+    labels = [f"[s{rung.name}]" for rung in ladder]
+    graphs.append(f"[b{len(plan.overlays)}]format=yuv420p,setsar=1,split={len(ladder)}{''.join(labels)}")
+    graphs += [
+        f"{label}scale=w={rung.width}:h={rung.height}:{SCALING},setsar=1[p{rung.name}]"
+        for label, rung in zip(labels[1:], ladder[1:], strict=True)
+    ]
+    words = [*inputs, "-filter_complex", ";".join(graphs)]
+    for rung, label in zip(ladder, labels, strict=True):
+        words += ["-map", label if rung is top else f"[p{rung.name}]"]
+        words += _coding(plan.length, rate, _key_frames(plan), rung, settings)
+        words += [local(outputs[rung.name])]
+    return words
+
+
+def _layers(plan: ScenePlan, top: Rung, threads: int) -> tuple[list[str], list[str]]:
+    """Return the inputs and graphs that lay a scene's pictures over each other; the last label is `b{overlays}`."""
+    rate = plan.rate
     if isinstance(plan.background, Film):
-        inputs, steps = _film(plan.background, top, plan, settings.threads)
+        inputs, steps = _film(plan.background, top, plan, threads)
     else:
         inputs, steps = _still_input(plan.background, rate), _moving(plan, top)
     graph = f"[0:v]{','.join(steps)}[b0]"
@@ -152,18 +170,7 @@ def scene_arguments(
             f"[b{number}][o{number}]overlay=x={one.picture.x}:y={one.picture.y}:format=yuv420:eof_action=repeat"
             f":enable='between(n,{one.first},{one.end - 1})'[b{number + 1}]"
         )
-    labels = [f"[s{rung.name}]" for rung in ladder]
-    graphs.append(f"[b{len(plan.overlays)}]format=yuv420p,setsar=1,split={len(ladder)}{''.join(labels)}")
-    graphs += [
-        f"{label}scale=w={rung.width}:h={rung.height}:{SCALING},setsar=1[p{rung.name}]"
-        for label, rung in zip(labels[1:], ladder[1:], strict=True)
-    ]
-    words = [*inputs, "-filter_complex", ";".join(graphs)]
-    for rung, label in zip(ladder, labels, strict=True):
-        words += ["-map", label if rung is top else f"[p{rung.name}]"]
-        words += _coding(plan.length, rate, _key_frames(plan), rung, settings)
-        words += [local(outputs[rung.name])]
-    return words
+    return inputs, graphs
 
 
 def _still_input(path: Path, rate: int) -> list[str]:
@@ -265,6 +272,31 @@ def encode_scene(
     )  # fmt: skip
     checked = {rung.name: check_output(outputs[rung.name], _expected(plan.length, plan.rate, rung)) for rung in ladder}
     return EncodedScene(outputs, checked, (finished,))
+
+
+def scene_picture(
+    plan: ScenePlan,
+    top: Rung,
+    frame: int,
+    out: Path,
+    *,
+    ffmpeg: Path,
+    scratch: Path,
+    limits: Limits | None = None,
+    stop: threading.Event | None = None,
+) -> Finished:
+    """Write one frame of a scene's file, as the encoder gets it, as a PNG. Raises as `ffmpeg.run`, OutputRejected."""
+    inputs, graphs = _layers(plan, top, 1)
+    to_rgb = "scale=in_color_matrix=bt709:in_range=tv:flags=accurate_rnd+full_chroma_int+bitexact,format=rgb24"
+    graphs.append(f"[b{len(plan.overlays)}]format=yuv420p,trim=start_frame={frame}:end_frame={frame + 1},{to_rgb}[out]")
+    finished = run(
+        [*inputs, "-filter_complex", ";".join(graphs), "-map", "[out]", "-frames:v", "1", "-c:v", "png", "-pred", "up",
+         "-compression_level", "1", "-fflags", "+bitexact", "-f", "image2", "-update", "1", local(out)],
+        ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop,
+    )  # fmt: skip
+    if not out.is_file():
+        raise OutputRejected(f"The scene has no picture at frame {frame}.")
+    return finished
 
 
 def encode_fade(

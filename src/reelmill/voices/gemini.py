@@ -59,6 +59,9 @@ class GeminiVoice:
             spoken.append(_read(reply))
         return spoken
 
+    def known(self) -> list[tuple[str, str]]:
+        return []  # each model has its own
+
     def check(self) -> str:
         try:
             self._client.models.get(model=self._model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -19,6 +20,7 @@ from reelmill.voices.narrator import read_wave
 CHILD = Path(__file__).with_name("espeak_child.py")
 ENGLISH = "en-us"
 UNKNOWN = 3  #: the child's status for a voice that isn't there
+SPOKEN = re.compile(r"^name (?P<name>.+)\nlanguage (?P<code>[\w.+-]+)", re.MULTILINE)  #: in a file of a voice
 SPEAKING = Limits(deadline_s=600, cpu_s=600)
 
 
@@ -42,6 +44,13 @@ class EspeakVoice:
         if status == UNKNOWN:
             raise VoiceUnknown(f"eSpeak NG has no voice {voice!r}.")
         return _spoken(out, len(lines), status, words)
+
+    def known(self) -> list[tuple[str, str]]:
+        found: dict[str, str] = {}
+        for path in sorted((self._data / "lang").rglob("*")):
+            if path.is_file() and (told := SPOKEN.search(path.read_text())):
+                found.setdefault(told["code"], told["name"])
+        return sorted(found.items(), key=lambda one: one[1])
 
     def check(self) -> str:
         return f"eSpeak NG speaks ({self.name})"
@@ -79,6 +88,9 @@ class PiperVoice:
             out, stop,
         )  # fmt: skip
         return _spoken(out, len(lines), status, words)
+
+    def known(self) -> list[tuple[str, str]]:
+        return []  # it has one, which isn't named
 
     def check(self) -> str:
         return f"Piper speaks ({self.name})"

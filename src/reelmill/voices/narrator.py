@@ -44,6 +44,10 @@ class Narrating:
                 self._keep(tenant, line, voice, good, scratch)
         return [speech for one in lines if (speech := found[one]) is not None]
 
+    def known(self) -> list[tuple[str, str]]:
+        """Return the voices that can be named, each with what people call it; empty where the engine doesn't tell."""
+        return self._voice.known() if self._voice is not None else []
+
     def check(self) -> str:
         """Return a word on what speaks. Raises VoiceProblem."""
         if self._voice is None:

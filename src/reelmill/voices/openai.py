@@ -38,6 +38,9 @@ class OpenAiVoice:
             spoken.append(read_wave(sent(self._client, "POST", url, who=self.name, json=body, headers=self._headers)))
         return spoken
 
+    def known(self) -> list[tuple[str, str]]:
+        return []  # each model has its own
+
     def check(self) -> str:
         who = f"{self.name} at {self._url}"
         sent(self._client, "GET", f"{self._url}/models", who=who, headers=self._headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from reelmill.errors import SettingInvalid
@@ -9,6 +10,24 @@ from reelmill.jobs.ports import Voice
 from reelmill.settings import Settings
 from reelmill.voices.local import EspeakVoice, PiperVoice
 from reelmill.voices.openai import OpenAiVoice
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What can speak, and what it takes."""
+
+    kind: str  #: the word before the slash in REELMILL_VOICE
+    title: str
+    needs_key: bool
+    setup: str  #: how a server gets it
+
+
+ENGINES = (
+    Engine("piper", "Piper: natural English, on this machine", False, "pip install 'reelmill[piper]'"),
+    Engine("espeak", "eSpeak NG: a hundred languages, on this machine", False, "pip install 'reelmill[voice]'"),
+    Engine("openai", "OpenAI, or a server like it", True, "REELMILL_VOICE=openai/MODEL; REELMILL_VOICE_KEY"),
+    Engine("gemini", "Gemini", True, "pip install 'reelmill[gemini]'; REELMILL_VOICE=gemini/MODEL, GEMINI_API_KEY"),
+)
 
 
 def open_voice(settings: Settings) -> Voice | None:

@@ -1022,6 +1022,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/videos/generate/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview Scene
+         * @description See a scene before it is made: the frame on which it begins, exactly as the film in 480p has it.
+         */
+        post: operations["preview_scene"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/videos/jobs/{job_id}/download": {
         parameters: {
             query?: never;
@@ -1252,6 +1272,26 @@ export interface paths {
          * @description Get the peaks of an uploaded video's first sound track, to draw a waveform with. No picture is decoded.
          */
         get: operations["get_waveform"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/voices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Voices
+         * @description Tell what speaks narrations here, which voices it has, and what others need.
+         */
+        get: operations["list_voices"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3117,6 +3157,11 @@ export interface components {
         };
         /** PresetList */
         PresetList: {
+            /**
+             * Fonts
+             * @description Fonts of one's own that a look can name, besides Noto Sans.
+             */
+            fonts: string[];
             /** Items */
             items: components["schemas"]["PresetReply"][];
         };
@@ -3395,6 +3440,36 @@ export interface components {
              * @default 0
              */
             overlap_s: number;
+        };
+        /**
+         * ScenePreviewRequest
+         * @description One scene of a film, before any job: as the finished film begins it.
+         * @example {
+         *       "params": {
+         *         "scenes": [
+         *           {
+         *             "narration": "A small lake.",
+         *             "text": "The lake"
+         *           }
+         *         ]
+         *       },
+         *       "scene": 0
+         *     }
+         */
+        ScenePreviewRequest: {
+            /**
+             * Params
+             * @description Parameters of the pipeline `generate`, with `scenes` or a `script`.
+             */
+            params: {
+                [key: string]: unknown;
+            };
+            /**
+             * Scene
+             * @description Which scene, from 0.
+             * @default 0
+             */
+            scene: number;
         };
         /**
          * Segment
@@ -4317,6 +4392,59 @@ export interface components {
             variable_frame_rate?: boolean | null;
             /** Video Codec */
             video_codec?: string | null;
+        };
+        /** VoiceEngine */
+        VoiceEngine: {
+            /**
+             * Kind
+             * @description The word before the slash in REELMILL_VOICE.
+             */
+            kind: string;
+            /** Needs Key */
+            needs_key: boolean;
+            /**
+             * Setup
+             * @description How an operator gets it.
+             */
+            setup: string;
+            /** Title */
+            title: string;
+        };
+        /**
+         * VoiceList
+         * @description What speaks narrations on this server.
+         */
+        VoiceList: {
+            /**
+             * Engine
+             * @description Engine, version and model; null: narrations are refused.
+             */
+            engine: string | null;
+            /**
+             * Engines
+             * @description All that Reelmill can speak by, and what each needs.
+             */
+            engines: components["schemas"]["VoiceEngine"][];
+            /**
+             * Items
+             * @description Voices that can be named; empty where the engine doesn't tell.
+             */
+            items: components["schemas"]["VoiceReply"][];
+            /**
+             * Kind
+             * @description Which of `engines` it is; `off` for none.
+             */
+            kind: string;
+        };
+        /** VoiceReply */
+        VoiceReply: {
+            /**
+             * Name
+             * @description What the parameter `voice` takes.
+             */
+            name: string;
+            /** Title */
+            title: string;
         };
         /** WantedPart */
         WantedPart: {
@@ -8623,7 +8751,7 @@ export interface operations {
             /** @description The frame. */
             200: {
                 headers: {
-                    /** @description JSON: size, lines, box, contrast, what was added for it, reading speed, fonts. */
+                    /** @description JSON: size, lines, box, safe area, contrast, what was added for it, speed, fonts. */
                     "Text-Report"?: string;
                     [name: string]: unknown;
                 };
@@ -9985,6 +10113,145 @@ export interface operations {
             };
         };
     };
+    preview_scene: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1–255 visible ASCII characters. For 24 hours the same key and body get the same reply. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScenePreviewRequest"];
+            };
+        };
+        responses: {
+            /** @description The frame. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `not_found`: There is nothing by this id.
+             *     - `object_missing`: The object isn't in storage.
+             */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `upload_needed`: The video hasn't been uploaded.
+             *     - `stopped`: The step was stopped.
+             *     - `idempotency_in_progress`: A request with this Idempotency-Key is still being worked on.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `source_gone`: The video's source was removed. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_too_large`: The request's body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `request_invalid`: The request can't be understood.
+             *     - `params_invalid`: The pipeline's parameters are not valid.
+             *     - `text_does_not_fit`: The text doesn't fit into the picture.
+             *     - `idempotency_mismatch`: This Idempotency-Key was used with another request body.
+             */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `encode_failed`: ffmpeg ended with an error.
+             *     - `output_rejected`: An output didn't pass its check.
+             *     - `deadline_exceeded`: A step took longer than its deadline.
+             */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `storage_unavailable`: The object store doesn't answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     e_download: {
         parameters: {
             query?: {
@@ -11187,6 +11454,68 @@ export interface operations {
              * @description - `request_invalid`: The request can't be understood.
              *     - `overview_failed`: No overview of the source could be made.
              */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `rate_limited`: Too many requests came in too short a time. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_voices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoiceList"];
+                };
+            };
+            /**
+             * @description - `key_missing`: The request carries no API key.
+             *     - `key_invalid`: The API key isn't valid.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description - `scope_missing`: The API key may not do this.
+             *     - `origin_refused`: The request comes from another site.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description - `request_invalid`: The request can't be understood. */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -2,41 +2,15 @@
 import { ColorInput, SegmentedControl, Slider } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { at, problemOf } from "../api/client";
+import { presetsQuery } from "../making/queries";
 import classes from "./Clips.module.css";
 import type { Params } from "./draft";
 import { posterOf } from "./queries";
 import type { Field } from "./SchemaFields";
 
-/** Looks for servers that have no presets of their own. */
-const LOOKS: Record<string, Params> = {
-  Outline: {},
-  Clean: { outline_color: null, box_color: null, size_pct: 6.5 },
-  Boxed: { outline_color: null, box_color: "#000000", box_opacity: 0.65, size_pct: 5.5 },
-  Banner: { outline_color: null, box_color: "#FFD400", box_opacity: 1, color: "#111111", size_pct: 5.5 },
-  Headline: { position: "center", size_pct: 11, outline_pct: 10 },
-  Label: { position: "bottom-left", outline_color: null, box_color: "#111111", box_opacity: 0.85, size_pct: 4.5 },
-};
-
-const GRID = ["top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"];
-
-export interface Preset {
-  name: string;
-  look: Params;
-}
-
-/** The server's presets by name; those built in here when it has none. */
-export async function presetsOf(signal: AbortSignal): Promise<Preset[]> {
-  const own = Object.entries(LOOKS).map(([name, look]) => ({ name, look }));
-  try {
-    const reply = await fetch(at("/api/v1/presets"), { signal, credentials: "same-origin" });
-    if (!reply.ok) return own;
-    const { items } = (await reply.json()) as { items: { name: string }[] };
-    return items.length ? items.map(({ name }) => ({ name, look: { preset: name } })) : own;
-  } catch {
-    return own;
-  }
-}
+export const GRID = ["top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"];
 
 interface Props {
   look: Params;
@@ -48,31 +22,36 @@ interface Props {
 }
 
 export function StylePanel({ look, video, videoFields, lookFields, onLook, onVideo }: Props) {
-  const presets = useQuery({ queryKey: ["presets"], queryFn: ({ signal }) => presetsOf(signal), staleTime: 60_000 });
-  const same = (one: Params) => JSON.stringify(one) === JSON.stringify(look);
+  const presets = useQuery(presetsQuery);
+  // What the preset sets stands in its fields, until one changes it.
+  const begun = presets.data?.items.find((one) => one.name === (look.preset ?? "caption"))?.style ?? {};
+  const now = { ...begun, ...look };
   const set = (name: string, value: unknown) => onLook({ ...look, [name]: value }, name);
-  const number = (name: string, usual: number) => (typeof look[name] === "number" ? (look[name] as number) : usual);
+  const number = (name: string, usual: number) => (typeof now[name] === "number" ? (now[name] as number) : usual);
   const aspects = videoFields.aspect?.enum?.map(String);
   return (
     <section className={classes.panel} aria-label="Look">
-      <h2>Look</h2>
+      <div className={classes.panelHead}>
+        <h2>Look</h2>
+        <Link to="/presets" search={{}}>See and make looks</Link>
+      </div>
       <div className={classes.presets} role="radiogroup" aria-label="Presets">
-        {(presets.data ?? []).map((one) => (
-          <button key={one.name} type="button" role="radio" aria-checked={same(one.look)} className={classes.preset} onClick={() => onLook(one.look)}>
-            {one.name.replace(/_/g, " ")}
+        {presets.data?.items.map((one) => (
+          <button key={one.name} type="button" role="radio" aria-checked={(look.preset ?? "caption") === one.name} data-own={one.id !== null || undefined} className={classes.preset} onClick={() => onLook(one.name === "caption" ? {} : { preset: one.name })}>
+            {one.id === null ? one.name.replace(/_/g, " ") : one.name}
           </button>
         ))}
       </div>
       <div className={classes.lookRow}>
         <div className={classes.nine} role="radiogroup" aria-label="Position">
           {GRID.map((one) => (
-            <button key={one} type="button" role="radio" aria-checked={(look.position ?? "bottom") === one} aria-label={one.replace("-", " ")} title={one.replace("-", " ")} onClick={() => set("position", one)} />
+            <button key={one} type="button" role="radio" aria-checked={(now.position ?? "bottom") === one} aria-label={one.replace("-", " ")} title={one.replace("-", " ")} onClick={() => set("position", one)} />
           ))}
         </div>
         <div className={classes.sizes}>
           <label id="size-label" className={classes.label}>Size</label>
           <Slider thumbLabel="Text size" aria-labelledby="size-label" min={2.5} max={16} step={0.5} value={number("size_pct", 6)} onChange={(one) => set("size_pct", one)} label={(one) => `${one} %`} />
-          <ColorInput aria-label="Colour of the letters" size="xs" value={(look.color as string | undefined) ?? "#FFFFFF"} onChange={(one) => /^#[0-9a-f]{6}$/i.test(one) && set("color", one)} format="hex" withEyeDropper={false} swatches={["#FFFFFF", "#111111", "#FFD400", "#FF5A36", "#5B5BD6", "#1FB66F"]} />
+          <ColorInput aria-label="Colour of the letters" size="xs" value={(now.color as string | undefined) ?? "#FFFFFF"} onChange={(one) => /^#[0-9a-f]{6}$/i.test(one) && set("color", one)} format="hex" withEyeDropper={false} swatches={["#FFFFFF", "#111111", "#FFD400", "#FF5A36", "#5B5BD6", "#1FB66F"]} />
         </div>
       </div>
       {lookFields.motion?.enum && (
@@ -144,7 +123,7 @@ export function PreviewFrame({ videoId, text, look, video, start, end, aspect, n
 }
 
 /** About how it will look, by the browser's own letters. */
-function Sketch({ text, look }: { text: string; look: Params }) {
+export function Sketch({ text, look }: { text: string; look: Params }) {
   const position = String(look.position ?? "bottom");
   const size = typeof look.size_pct === "number" ? look.size_pct : 6;
   const outline = look.outline_color === null ? undefined : `0 0 3px #000, 0 0 2px #000, 0 1px 2px #000`;

@@ -92,6 +92,9 @@ function Shown({ job }: { job: Job }) {
           {job.pipeline === "clips" && !open && (
             <Button variant="default" component={Link} {...({ to: "/videos/$id/cut", params: { id: job.video_id } } as object)}>New clips</Button>
           )}
+          {job.pipeline === "generate" && !open && (
+            <Button variant="default" component={Link} {...({ to: "/generate", search: { job: id } } as object)}>Edit its scenes</Button>
+          )}
           {mayRetry(job.status) && (
             <Button leftSection={<RotateCcw size={15} />} onClick={() => one(retryJob, "Queued again.")}>
               {job.steps.length > missing && missing ? `Retry what is missing (${missing})` : "Retry"}

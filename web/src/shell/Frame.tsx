@@ -2,7 +2,7 @@
 import { ActionIcon, Kbd, Menu, Tooltip, useMantineColorScheme, VisuallyHidden } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
-import { Activity, Clapperboard, Keyboard, KeyRound, Library, ListVideo, LogOut, Menu as MenuIcon, Monitor, Moon, Search, Sun, Upload, WifiOff } from "lucide-react";
+import { Activity, Clapperboard, Keyboard, KeyRound, Library, ListVideo, LogOut, Menu as MenuIcon, Monitor, Moon, Palette as PaletteIcon, Search, Sparkles, Sun, Upload, WifiOff } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { onSignedOut, session } from "../api/client";
 import { useLiveCache, useLiveState } from "../api/live";
@@ -19,6 +19,8 @@ const KeySheet = lazy(() => import("./KeySheet"));
 const PLACES = [
   { to: "/", label: "Library", Icon: Library, keys: "g l" },
   { to: "/jobs", label: "Jobs", Icon: ListVideo, keys: "g j" },
+  { to: "/generate", label: "Generate", Icon: Sparkles, keys: "g e" },
+  { to: "/presets", label: "Presets", Icon: PaletteIcon, keys: "g p" },
   { to: "/keys", label: "API keys", Icon: KeyRound, keys: "g k", admin: true },
   { to: "/system", label: "System", Icon: Activity, keys: "g s", admin: true },
 ] as const;

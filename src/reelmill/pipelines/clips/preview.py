@@ -39,6 +39,7 @@ from reelmill.media.encode import picture_input
 from reelmill.media.ffmpeg import local
 from reelmill.media.graphs import matrix, overlay_graph, picture_graph, tagged
 from reelmill.media.paint import Picture
+from reelmill.media.styles import safe_area
 from reelmill.pipelines.base import Toolbox
 from reelmill.pipelines.clips.params import ClipsParams, OneForAll, TextLook, VideoParams
 from reelmill.pipelines.clips.presets import branded
@@ -69,7 +70,7 @@ class Previewed:
     """The frame as a PNG."""
 
     png: bytes
-    report: dict[str, Any]  #: of the text, as a clip's report; with `at_s`, `width`, `height`, and `seen`
+    report: dict[str, Any]  #: of the text, as a clip's report; with `at_s`, `width`, `height`, `safe` and `seen`
 
 
 class TextPreviews:
@@ -130,7 +131,11 @@ class TextPreviews:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         at_s = float((tick - start) * source.video.time_base)
-        return Previewed(png, {**report, "seen": seen, "at_s": round(at_s, 6), "width": size[0], "height": size[1]})
+        about = {
+            "seen": seen, "at_s": round(at_s, 6), "width": size[0], "height": size[1],
+            "safe": asdict(safe_area(wanted.look.safe_area, *size)),
+        }  # fmt: skip
+        return Previewed(png, {**report, **about})
 
     # ── parts ─────────────────────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -16,9 +17,10 @@ from reelmill.media.scenes import sizes
 from reelmill.pipelines.base import Toolbox, digest
 from reelmill.pipelines.generate.params import GenerateParams
 from reelmill.pipelines.generate.script import caption_lines, estimated_s, scenes_of, silent_s, title_of
-from reelmill.pipelines.generate.steps import Steps, scene_name
+from reelmill.pipelines.generate.steps import Steps
 
 OPTIONAL = ("poster",)
+SCENE_NUMBER = re.compile(r"-\d{3,}")  #: in the names of its files
 SEGMENT_S = 6  #: of a stream's segments, at least; they begin at key frames
 #: What says where in the film a thing stands, or where a file lies, doesn't change what is made of it.
 PLACES = frozenset({"scene", "key", "name"})
@@ -44,7 +46,7 @@ class Generate:
     )  # fmt: skip
     Params = GenerateParams
     # Fades and sound are kept for their own job alone, and playlists name files by their keys.
-    reusable = frozenset({"scene", "film", "poster"})
+    reusable = frozenset({"narration", "scene", "film", "poster"})
 
     def __init__(self, tools: Toolbox) -> None:
         self.tools = tools
@@ -263,14 +265,12 @@ class Generate:
     # ── running: repeatable ───────────────────────────────────────────────────────────────────
 
     def placed(self, step: Step, made: StepResult) -> StepResult:
-        """Return a scene that was taken over as the one that it is in this film."""
-        if step.kind != "scene":
+        """Return a scene or narration that was taken over as the one that it is in this film."""
+        if step.kind not in ("narration", "scene"):
             return made
         number = step.params["scene"]
-        artifacts = tuple(
-            replace(one, name=scene_name(number, one.name.rpartition("-")[2]), meta={**one.meta, "scene": number})
-            for one in made.artifacts
-        )
+        named = [(one, SCENE_NUMBER.sub(f"-{number + 1:03d}", one.name, count=1)) for one in made.artifacts]
+        artifacts = tuple(replace(one, name=name, meta={**one.meta, "scene": number}) for one, name in named)
         return replace(made, output={**made.output, "scene": number}, artifacts=artifacts)
 
     def run(self, step: Step, work: Work) -> StepResult:
