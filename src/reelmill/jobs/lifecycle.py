@@ -77,7 +77,7 @@ class UploadStatus(StrEnum):
 
     AWAITING = "awaiting"
     UPLOADED = "uploaded"
-    REJECTED = "rejected"  #: not_a_video, media_rejected: this id can't be uploaded to again
+    REJECTED = "rejected"  #: not_a_video, not_a_picture, media_rejected: this id can't be uploaded to again
     EXPIRED = "expired"  #: not completed in time; it may still be
     ABORTED = "aborted"  #: by its user
     GONE = "gone"  #: it was uploaded; its time is over and the source was removed
