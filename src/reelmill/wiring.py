@@ -28,12 +28,14 @@ from reelmill.jobs.gate import Gate
 from reelmill.jobs.model import Json, Located
 from reelmill.jobs.planning import Planner
 from reelmill.jobs.ports import (
+    UNOBSERVED,
     AccessStore,
     Dispatcher,
     JobStore,
     Keeping,
     Narrator,
     ObjectStore,
+    Observer,
     Pipeline,
     Rules,
     Spool,
@@ -187,7 +189,7 @@ def build(settings: Settings, *, base_url: str | Callable[[], str] = "") -> App:
     observer = PlatformObserver(Metrics(), open_traces(settings))
     objects = open_objects(settings, base_url, lambda name: observer.count("storage_retries", operation=name))
     watched = observed(objects, observer)
-    texts = open_texts(settings, ReplyCache(watched))
+    texts = open_texts(settings, ReplyCache(watched), observer)
     voices = Narrating(open_voice(settings), objects=watched)
     fonts = Fonts(read_shelf(settings.fonts), objects=watched, cache=settings.data / "cache" / "fonts")
     tools = toolbox(settings, texts, voices, fonts)
@@ -471,7 +473,7 @@ def _bring_up_to_date(settings: Settings, lock: DataLock | None) -> None:
             lock.give()
 
 
-def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
+def open_texts(settings: Settings, cache: ReplyCache | None = None, observer: Observer = UNOBSERVED) -> Maker:
     """Return what varies texts: a model with its rules, or local rules alone. Raises SettingInvalid."""
     read, written = (float(price) for price in (settings.text_model_price or "0,0").split(","))
     return Maker(
@@ -480,6 +482,7 @@ def open_texts(settings: Settings, cache: ReplyCache | None = None) -> Maker:
         backoff_s=settings.backoff_s,
         patience_s=4 * settings.text_model_timeout_s,
         price=(read, written) if settings.text_model_price else None,
+        observer=observer,
     )
 
 

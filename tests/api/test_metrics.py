@@ -16,6 +16,7 @@ import yaml
 
 import servers
 from faults import Proxy
+from odd_model import OddModel
 from reelmill.errors import SettingInvalid
 from reelmill.observe.metrics import COUNTERS, HISTOGRAMS
 from reelmill.observe.server import MetricsServer
@@ -48,9 +49,10 @@ def scraped(
     client: Client, film: Path, seaweed: servers.Seaweed, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Scraped]:
     data = tmp_path_factory.mktemp("scraped") / "data"
-    with Proxy(port=seaweed.port) as proxy:
+    with Proxy(port=seaweed.port) as proxy, OddModel() as odd:
         place = seaweed.url(seaweed.create(), endpoint=proxy.url)
-        with Server(data, storage_url=place, workers=2, sweep_s=0.5, grace_s=0) as server:
+        model = {"text_model": "openai/odd", "text_model_url": odd.url("fails"), "backoff_s": 0.1}
+        with Server(data, storage_url=place, workers=2, sweep_s=0.5, grace_s=0, **model) as server:
             boss = server.run("keys", "create", "boss", "--scope", "admin", "--quiet").strip()
             with type(client)(server.url, boss) as admin:
                 it = Scraped(admin)
@@ -76,6 +78,8 @@ def work(it: Scraped, film: Path, proxy: Proxy) -> None:
     until(it.text, "reelmill_worker_slots_busy", 1)
     it.client.call("POST", f"/jobs/{slow}/cancel")
     it.client.initiate(film)
+    for _ in range(2):  # the second answer is there already
+        it.client.call("POST", "/texts/variations", json={"text": "Summer by the lake", "n": 3})
     it.jobs = [made["job_id"], broken, waiting["job_id"], wrong["job_id"], slow]
 
 
@@ -110,6 +114,10 @@ def test_it_tells_what_has_happened(scraped: Scraped) -> None:
     assert value(text, "reelmill_storage_operation_seconds_count", operation="head", result="object_missing") >= 1
     assert value(text, "reelmill_storage_retries_total") >= 1
     assert value(text, "reelmill_storage_bytes_total", direction="sent") > 0
+    assert value(text, "reelmill_text_model_seconds_count", result="ok") == 1
+    assert value(text, "reelmill_text_model_seconds_count", result="text_model_failed") == 1
+    assert value(text, "reelmill_text_model_kept_total") == 1
+    assert value(text, "reelmill_text_model_tokens_total", direction="written") > 0
     route = "/api/v1/uploads/complete"
     assert value(text, "reelmill_http_request_seconds_count", method="POST", route=route, status="2xx") == 1
     assert value(text, "reelmill_http_request_seconds_count", method="POST", route=route, status="4xx") == 1

@@ -66,6 +66,8 @@ COUNTERS = {
     "steps_reused": Counted("Steps that took over what an earlier one had made.", ("pipeline", "kind")),
     "storage_bytes": Counted("Bytes that this process sent to storage or read from it.", ("direction",)),
     "storage_retries": Counted("Requests to storage that were sent again.", ("operation",)),
+    "text_model_kept": Counted("Answers of the text model that were kept from before: nothing was asked."),
+    "text_model_tokens": Counted("Tokens that the text model told: `read` or `written`.", ("direction",)),
 }
 #: By the names that `Observer.observe` takes; `reelmill_NAME` for Prometheus.
 HISTOGRAMS = {
@@ -77,6 +79,7 @@ HISTOGRAMS = {
     "step_wait_seconds": Measured("From planning a step to its first claim.", WORK_SECONDS, ("pipeline",)),
     "storage_operation_seconds": Measured("Operations of the object store.", SECONDS, ("operation", "result")),
     "sweep_seconds": Measured("Rounds of the sweeper.", SECONDS),
+    "text_model_seconds": Measured("Each request to the text model; result: ok, or a code.", SECONDS, ("result",)),
     "upload_bytes": Measured("Sizes of uploads that were verified.", BYTES),
     "upload_verification_seconds": Measured("Verifications of uploads.", SECONDS, ("result",)),
 }  # fmt: skip

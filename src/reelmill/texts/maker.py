@@ -13,6 +13,7 @@ from itertools import chain, islice
 import structlog
 
 from reelmill.errors import (
+    InternalError,
     SettingInvalid,
     Stopped,
     TextContractBroken,
@@ -24,7 +25,7 @@ from reelmill.errors import (
     TextReplyBroken,
     VariationsUnavailable,
 )
-from reelmill.jobs.ports import TextModel
+from reelmill.jobs.ports import UNOBSERVED, Observer, TextModel
 from reelmill.jobs.texts import ALTERNATIVES, TextAsk, TextReply, TextSlot, Variations, VariedText, WantedTexts, limits
 from reelmill.texts import rules
 from reelmill.texts.cache import ReplyCache
@@ -78,6 +79,7 @@ class Maker:
         backoff_s: float = 2.0,
         patience_s: float = 120.0,
         price: tuple[float, float] | None = None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """backoff_s: before the first retry. patience_s: with the model, for each 40 texts, all tries together.
         price: of a million tokens, read and written.
@@ -88,6 +90,7 @@ class Maker:
         self._backoff_s = backoff_s
         self._patience_s = patience_s
         self._price = price
+        self._observer = observer
 
     def vary(
         self,
@@ -140,7 +143,7 @@ class Maker:
     def compose(self, tenant: str, ask: TextAsk, *, stop: threading.Event | None = None) -> list[str]:
         if self._model is None:
             raise TextModelNeeded
-        kept = self._cache.find(tenant, self._model.name, ask) if self._cache else None
+        kept = self._kept(tenant, self._model, ask)
         if kept is None:
             until = time.monotonic() + self._patience_s
             reply = self._asked(self._model, ask, stop or threading.Event(), until)
@@ -174,7 +177,7 @@ class Maker:
 
     def _reply(self, model: TextModel, work: _Work, ask: TextAsk) -> TextReply:
         """Return the answer that was kept, or a new one. Raises TextProblem when four tries gave none."""
-        kept = self._cache.find(work.tenant, model.name, ask) if self._cache else None
+        kept = self._kept(work.tenant, model, ask)
         if kept is not None:
             return kept
         reply = self._asked(model, ask, work.stop, work.until)
@@ -185,6 +188,12 @@ class Maker:
             self._cache.keep(work.tenant, model.name, ask, reply)
         return reply
 
+    def _kept(self, tenant: str, model: TextModel, ask: TextAsk) -> TextReply | None:
+        kept = self._cache.find(tenant, model.name, ask) if self._cache else None
+        if kept is not None:
+            self._observer.count("text_model_kept")
+        return kept
+
     def _asked(self, model: TextModel, ask: TextAsk, stop: threading.Event, until: float) -> TextReply:
         """Return a new answer, tried again where that may help. Raises TextProblem, Stopped."""
         for tries in itertools.count():
@@ -193,7 +202,7 @@ class Maker:
             if time.monotonic() > until:
                 raise TextModelTimedOut(f"{model.name} had its time: it isn't asked again.")
             try:
-                return model.write(ask)
+                return self._written(model, ask)
             except TextProblem as problem:
                 pause_s = self._backoff_s * 2**tries * (1 + random.random())  # noqa: S311 - spreads retries
                 pause_s = max(pause_s, float(problem.extra.get("retry_after_s", 0.0)))
@@ -204,6 +213,20 @@ class Maker:
                     raise
                 stop.wait(pause_s)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _written(self, model: TextModel, ask: TextAsk) -> TextReply:
+        began, result = time.monotonic(), InternalError.code
+        try:
+            reply = model.write(ask)
+            result = "ok"
+        except TextProblem as problem:
+            result = problem.code
+            raise
+        finally:
+            self._observer.observe("text_model_seconds", time.monotonic() - began, result=result)
+        self._observer.count("text_model_tokens", reply.tokens_in, direction="read")
+        self._observer.count("text_model_tokens", reply.tokens_out, direction="written")
+        return reply
 
     def _cost(self, work: _Work) -> float | None:
         if self._price is None:
