@@ -38,7 +38,8 @@ export function useKeys(bindings: Binding[]): void {
   // biome-ignore lint: the shape stands for the bindings
   useEffect(() => {
     const id = Symbol();
-    bound.set(id, () => latest.current);
+    // What is run is the newest rendering's: one that was bound when the screen looked otherwise would act on that.
+    bound.set(id, () => latest.current.map((one, n) => ({ ...one, run: (event) => latest.current[n]?.run(event) })));
     changed();
     return () => {
       bound.delete(id);

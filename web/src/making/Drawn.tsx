@@ -47,7 +47,7 @@ export function DrawnPicture({ query, alt, aspect, idle = false, small = false, 
       {address && !fault && children?.(made.data?.report ?? null)}
       {!address && !fault && !small && !idle && <p className={classes.word} role="status">The server draws it …</p>}
       {fault && !small && (
-        <p className={classes.word} role="alert" data-code={fault.code}>
+        <p className={classes.word} data-refused={fault.code}>
           <strong>{fault.what}</strong> {fault.remedy}
         </p>
       )}

@@ -5,6 +5,7 @@ import { ChevronDown } from "lucide-react";
 import { useState } from "react";
 import classes from "../clips/Clips.module.css";
 import type { Params } from "../clips/draft";
+import { AS_WRITTEN } from "../lib/text";
 import { FilmSelect } from "./FilmSelect";
 import own from "./Making.module.css";
 import { voicesQuery } from "./queries";
@@ -57,7 +58,7 @@ export function FilmPanel({ title, planned, film, faults, onTitle, onFilm }: Pro
   return (
     <section className={classes.panel} aria-label="The whole film">
       <h2>The whole film</h2>
-      <TextInput label="Title" placeholder={planned ?? "Taken from its first words"} value={title} maxLength={120} error={fault("title")} onChange={(event) => onTitle(event.currentTarget.value)} dir="auto" />
+      <TextInput label="Title" placeholder={planned ?? "Taken from its first words"} value={title} maxLength={120} error={fault("title")} onChange={(event) => onTitle(event.currentTarget.value)} attributes={AS_WRITTEN} />
       <div>
         <span className={classes.label}>Shape</span>
         <SegmentedControl

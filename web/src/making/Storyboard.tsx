@@ -3,6 +3,7 @@ import { ActionIcon, Menu, NumberInput, Textarea } from "@mantine/core";
 import { ArrowDown, ArrowUp, Check, Copy, Ellipsis, History, LoaderCircle, Trash2 } from "lucide-react";
 import { memo } from "react";
 import type { Params } from "../clips/draft";
+import { AS_WRITTEN } from "../lib/text";
 import { roughly } from "../lib/time";
 import { DrawnPicture } from "./Drawn";
 import classes from "./Making.module.css";
@@ -57,8 +58,8 @@ export const Row = memo(function Row({ number, last, scene, shown, film, seconds
         <span className={classes.behind}>{behind(scene.background)}</span>
       </div>
       <div className={classes.words}>
-        <Textarea aria-label={`Text of ${name}`} placeholder="Large on the picture" value={scene.text} minRows={1} maxRows={4} maxLength={500} error={fault("text")} dir="auto" onChange={(event) => onChange(number, { text: event.currentTarget.value }, `text-${number}`)} classNames={{ input: classes.title }} />
-        <Textarea aria-label={`Narration of ${name}`} data-narration={number} placeholder="What is spoken" value={scene.narration} minRows={2} maxRows={8} maxLength={5000} error={fault("narration")} dir="auto" onChange={(event) => onChange(number, { narration: event.currentTarget.value }, `narration-${number}`)} />
+        <Textarea aria-label={`Text of ${name}`} placeholder="Large on the picture" value={scene.text} minRows={1} maxRows={4} maxLength={500} error={fault("text")} attributes={AS_WRITTEN} onChange={(event) => onChange(number, { text: event.currentTarget.value }, `text-${number}`)} classNames={{ input: classes.title }} />
+        <Textarea aria-label={`Narration of ${name}`} data-narration={number} placeholder="What is spoken" value={scene.narration} minRows={2} maxRows={8} maxLength={5000} error={fault("narration")} attributes={AS_WRITTEN} onChange={(event) => onChange(number, { narration: event.currentTarget.value }, `narration-${number}`)} />
         {rest.map((one) => <p key={one.field} className={classes.fault}>{one.message}</p>)}
         {told && (
           <p className={classes.state} data-state={state}>

@@ -12,6 +12,7 @@ import editor from "../clips/Clips.module.css";
 import { useHistory } from "../clips/history";
 import { isOpen } from "../jobs/actions";
 import { useKeys } from "../lib/keys";
+import { AS_WRITTEN } from "../lib/text";
 import { timecode } from "../lib/time";
 import { useStable } from "../lib/useStable";
 import { FilmPanel } from "../making/FilmPanel";
@@ -196,7 +197,7 @@ export function GeneratePage() {
             minRows={6}
             maxRows={14}
             maxLength={50_000}
-            dir="auto"
+            attributes={AS_WRITTEN}
             error={whole.find((one) => one.field === "script")?.message}
             onChange={(event) => {
               const script = event.currentTarget.value;
@@ -212,7 +213,7 @@ export function GeneratePage() {
               placeholder="How bees find their way home"
               value={draft.topic}
               maxLength={500}
-              dir="auto"
+              attributes={AS_WRITTEN}
               error={problem?.code === "text_model_needed" ? problem.what : whole.find((one) => one.field === "topic")?.message}
               onChange={(event) => {
                 const topic = event.currentTarget.value;

@@ -11,6 +11,7 @@ import editor from "../clips/Clips.module.css";
 import type { Params } from "../clips/draft";
 import { useHistory } from "../clips/history";
 import { useKeys } from "../lib/keys";
+import { AS_WRITTEN } from "../lib/text";
 import { timecode } from "../lib/time";
 import { FilmSelect, useFilms } from "../making/FilmSelect";
 import { LookForm } from "../making/LookForm";
@@ -70,7 +71,7 @@ function ViewBar({ looking: { view, setView, film } }: { looking: Looking }) {
   return (
     <div className={classes.view} role="group" aria-label="How they are shown">
       <FilmSelect label="On a frame of" value={film?.id ?? null} onChange={(video) => set({ video, at: null })} />
-      <TextInput label="Words" value={view.text} maxLength={200} dir="auto" onChange={(event) => set({ text: event.currentTarget.value })} />
+      <TextInput label="Words" value={view.text} maxLength={200} attributes={AS_WRITTEN} onChange={(event) => set({ text: event.currentTarget.value })} />
       <div>
         <span className={editor.label}>Shape</span>
         <SegmentedControl fullWidth size="xs" aria-label="Shape of the picture" data={ASPECTS} value={view.aspect} onChange={(aspect) => set({ aspect })} />
