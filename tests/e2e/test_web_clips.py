@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import browsing
-from browsing import person
+from browsing import person, settled, violations
 from media_sources import make_source
 from running import Server
 
@@ -84,6 +84,65 @@ def clips_of(server: Server, job_id: str) -> list[dict[str, Any]]:
 
 
 # ── the whole way ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.req("B-01", "B-02", "B-04", "A-06")
+def test_the_whole_way_by_the_keyboard_alone(browser: Browser, server: Server, tmp_path: Path) -> None:
+    film = make_source(tmp_path / "lighthouse.mp4", seconds=6, width=320, height=180)
+    key = (server.data / "cli.key").read_text().strip()
+    with browser.new_context(base_url=f"{server.url}/") as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("filechooser", lambda asked: asked.set_files(film))
+        keys = page.keyboard
+        page.goto("")
+        expect(page.get_by_label("API key")).to_be_focused()
+        keys.type(key)
+        keys.press("Enter")
+        page.get_by_role("heading", level=1, name="Library").wait_for()
+        keys.press("u")
+        page.locator('[data-phase="done"]', has_text=film.name).wait_for(timeout=PATIENCE_MS)
+        keys.press("Control+k")
+        expect(page.get_by_placeholder("Find a video")).to_be_focused()
+        keys.type("lighthouse")
+        page.get_by_role("button", name=re.compile("^lighthouse")).wait_for()
+        keys.press("Enter")
+        page.wait_for_url(re.compile(r"/videos/[0-9a-f-]{36}$"))
+        page.get_by_role("heading", level=1, name=film.name).wait_for()
+        keys.press("n")
+        page.wait_for_url(re.compile("/cut$"))
+        expect(clips_shown(page)).to_have_count(6)  # of a second each
+        keys.press("Enter")
+        for number in range(1, 7):
+            expect(page.get_by_label(f"Text of clip {number}", exact=True)).to_be_focused()
+            keys.type(f"Light {number}")
+            if number < 6:
+                keys.press("Enter")
+        expect(page.get_by_role("button", name="Make 6 clips")).to_be_enabled()
+        keys.press("Control+Enter")
+        job_id = job_of(page)
+        ended(page, "completed")
+        frames = page.get_by_role("button", name=re.compile("Play or pause"))
+        expect(frames).to_have_count(6)
+        keys.press("ArrowRight")
+        expect(frames.nth(1)).to_be_focused()
+        keys.press("Space")
+        plays(frames.nth(1).locator("video"), 320)
+        keys.press("k")
+        expect(page.get_by_role("link", name="Download the 1 kept")).to_be_visible()
+        keys.press("s")
+        expect(page.get_by_role("dialog", name="Share the results")).to_be_visible()
+        for _ in range(8):
+            if page.get_by_role("button", name="Make a link").evaluate("one => one === document.activeElement"):
+                break
+            keys.press("Tab")
+        keys.press("Enter")
+        link = page.get_by_label("Links").get_by_role("link")
+        link.wait_for()
+        assert page.request.get(str(link.get_attribute("href"))).ok
+    made = clips_of(server, job_id)
+    assert [one["text"] for one in made] == [f"Light {number}" for number in range(1, 7)]
+    assert [round(one["clip_duration_s"], 2) for one in made] == [1.0] * 6
 
 
 @pytest.mark.req("B-02", "B-03", "B-04")
