@@ -70,7 +70,7 @@ export function Frame() {
       }}>
         Skip to the page
       </a>
-      <aside className={classes.side}>
+      <aside className={classes.side} aria-label="Reelmill">
         <Link to="/" className={classes.brand}>
           <Clapperboard size={20} aria-hidden />
           Reelmill
@@ -102,7 +102,7 @@ export function Frame() {
           </Tooltip>
         </div>
       </aside>
-      <header className={classes.bar}>
+      <nav className={classes.bar} aria-label="On a phone">
         <Link to="/" className={classes.brand}>
           <Clapperboard size={20} aria-hidden />
           Reelmill
@@ -135,7 +135,7 @@ export function Frame() {
             </Menu.Item>
           </Menu.Dropdown>
         </Menu>
-      </header>
+      </nav>
       <main id="main" className={classes.main} tabIndex={-1} aria-busy={opening || undefined}>
         <Suspense fallback={<VisuallyHidden role="status">Opening the page …</VisuallyHidden>}>
           <Outlet />
