@@ -197,18 +197,6 @@ def test_a_second_tab_tells_of_an_upload_and_takes_it_over_when_the_first_is_clo
 
 
 @pytest.mark.req("B-01")
-def test_a_connection_that_falls_silent_is_given_up_and_the_upload_goes_on(
-    slow: Slow, film: Path, tmp_path: Path
-) -> None:
-    path = large(film, tmp_path / "long.mp4")
-    video_id = slow.begun(path)
-    assert slow.proxy.silence()
-    slow.proxy.rate = None
-    slow.page.locator('[data-phase="done"]', has_text=path.name).wait_for(timeout=300_000)  # a minute for an answer
-    slow.ended(path, video_id)
-
-
-@pytest.mark.req("B-01")
 def test_a_lost_network_is_told_and_waited_for(slow: Slow, film: Path, tmp_path: Path) -> None:
     path = large(film, tmp_path / "long.mp4")
     video_id = slow.begun(path)
