@@ -372,7 +372,7 @@ def test_a_video_its_clips_and_jobs_break_no_rule_of_axe(
         judged()
         editor(page, video)
         page.get_by_text("Vary", exact=True).click()
-        page.get_by_label("Text to vary").fill("{Low|High} tide {now|soon|again}")
+        page.get_by_label("Text to vary").fill("{Low|High|Spring} tide {now|soon|again}")
         page.get_by_role("button", name=re.compile("variations")).click()
         expect(page.get_by_label("Text of clip 1", exact=True)).not_to_have_value("")
         judged()

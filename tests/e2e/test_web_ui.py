@@ -281,7 +281,8 @@ def test_a_pipeline_runs_by_its_form_and_the_library_follows(page: Page, server:
 # ── the frame ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_keyboard_leads_everywhere(page: Page) -> None:
+def test_the_keyboard_leads_everywhere(page: Page, server: Server, film: Path) -> None:
+    server.upload(film)  # an empty library has no search
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_contain_text("Go to System")
     page.keyboard.press("Escape")
