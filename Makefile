@@ -118,7 +118,7 @@ e2e: web players samples  ## run the tests of the web UI in a real browser
 	@$(BIN)/python -m pytest tests/e2e -k test_web $(ARGS)
 
 screenshots: web players samples  ## make docs/pictures/ui of a server that runs real jobs
-	@$(BIN)/python scripts/screenshots.py
+	@$(BIN)/python scripts/screenshots.py $(ARGS)
 
 lint: web/node_modules/.ready  ## check style, formatting, types, import rules and the rules of the house
 	@$(BIN)/ruff check --quiet .

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / ".cache" / "samples"
 OUT = ROOT / "docs" / "pictures" / "ui"
+SETTLE_MS = 1500  #: for the first pictures of films, which tell of themselves to nobody
 FILMS = {
     "Big Buck Bunny, trailer.mp4": "trailer_bbb.mp4",
     "Meadow.mp4": "bigbuckbunny.mp4",
@@ -30,11 +31,17 @@ def main() -> None:
     wanted = sys.argv[1:]
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "data") as server:
-        films = prepared(server)
-        first = next(iter(films.values()))
+        films, job = prepared(server)
+        first = films["Meadow.mp4"]
+        share = server.call("POST", f"/jobs/{job}/share", 201, json={"life_s": 3600})["url"]
         screens = {
             "library": "",
             "list": "?view=list",
+            "video": f"videos/{first}",
+            "clips": f"videos/{first}/cut",
+            "jobs": "jobs",
+            "job": f"jobs/{job}",
+            "share": share,
             "run": f"videos/{first}/run?pipeline=clips",
             "generate": "generate",
             "presets": "presets",
@@ -53,29 +60,37 @@ def main() -> None:
                         for name, path in screens.items():
                             if not wanted or name in wanted:
                                 page.goto(path)
-                                browsing.settled(page)
+                                if name == "share":
+                                    page.locator("video").first.wait_for()
+                                else:
+                                    browsing.settled(page)
+                                page.wait_for_load_state("load")
+                                page.wait_for_timeout(SETTLE_MS)
                                 path = OUT / f"{name}-{size}-{theme}.jpg"
                                 page.screenshot(path=path, type="jpeg", quality=82)
                                 print(path.relative_to(ROOT))
 
 
-def prepared(server: Server) -> dict[str, str]:
-    """Upload the films and run jobs on them; return their ids by name."""
+def prepared(server: Server) -> tuple[dict[str, str], str]:
+    """Upload the films and run jobs on them; return their ids by name, and the job that made clips."""
     films: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, source in FILMS.items():
             shutil.copy(SAMPLES / source, Path(folder) / name)
             labels = {"camera": "door", "mall": "7"} if "door" in name else {}
             films[name] = str(server.upload(Path(folder) / name, labels=labels)["video_id"])
+    made = ""
     for name, pipeline, params in (
-        ("Meadow.mp4", "clips", {"cutting": {"duration_s": 2}}),
+        ("Meadow.mp4", "analysis", {}),
         ("Bikes, door 7.mp4", "proxy", {}),
+        ("Meadow.mp4", "clips", {"cutting": {"duration_s": 2}, "text": {"text": "In the meadow, {index} of {total}"}}),
     ):
         job = server.call("POST", "/jobs", 201, json={"video_id": films[name], "pipeline": pipeline, "params": params})
-        server.wait(job["job_id"])
+        made = job["job_id"]
+        assert server.wait(made, 600)["status"] == "completed", pipeline
     for name, scopes in (("Web shop", ["upload", "jobs:read"]), ("Door camera 7", ["upload"])):
         server.run("keys", "create", name, *(word for scope in scopes for word in ("--scope", scope)), "--quiet")
-    return films
+    return films, made
 
 
 if __name__ == "__main__":

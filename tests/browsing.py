@@ -69,7 +69,7 @@ def settled(page: Page) -> None:
     """Wait until the page is there, nothing is loading, and all pictures that can be seen have come."""
     page.locator("h1").first.wait_for()
     page.wait_for_function(
-        "() => !document.querySelector('[role=status] .rm-hidden') && "
+        "() => !document.querySelector('main[aria-busy]') && !document.querySelector('[role=status] .rm-hidden') && "
         "[...document.images].filter(one => one.getBoundingClientRect().top < innerHeight).every(one => one.complete)"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import browsing
-from browsing import person
+from browsing import person, violations
 from media_sources import make_source
 from running import Server
 
@@ -84,6 +85,65 @@ def clips_of(server: Server, job_id: str) -> list[dict[str, Any]]:
 
 
 # ── the whole way ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.req("B-01", "B-02", "B-04", "A-06")
+def test_the_whole_way_by_the_keyboard_alone(browser: Browser, server: Server, tmp_path: Path) -> None:
+    film = make_source(tmp_path / "lighthouse.mp4", seconds=6, width=320, height=180)
+    key = (server.data / "cli.key").read_text().strip()
+    with browser.new_context(base_url=f"{server.url}/") as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("filechooser", lambda asked: asked.set_files(film))
+        keys = page.keyboard
+        page.goto("")
+        expect(page.get_by_label("API key")).to_be_focused()
+        keys.type(key)
+        keys.press("Enter")
+        page.get_by_role("heading", level=1, name="Library").wait_for()
+        keys.press("u")
+        page.locator('[data-phase="done"]', has_text=film.name).wait_for(timeout=PATIENCE_MS)
+        keys.press("Control+k")
+        expect(page.get_by_placeholder("Find a video")).to_be_focused()
+        keys.type("lighthouse")
+        page.get_by_role("button", name=re.compile("^lighthouse")).wait_for()
+        keys.press("Enter")
+        page.wait_for_url(re.compile(r"/videos/[0-9a-f-]{36}$"))
+        page.get_by_role("heading", level=1, name=film.name).wait_for()
+        keys.press("n")
+        page.wait_for_url(re.compile("/cut$"))
+        expect(clips_shown(page)).to_have_count(6)  # of a second each
+        keys.press("Enter")
+        for number in range(1, 7):
+            expect(page.get_by_label(f"Text of clip {number}", exact=True)).to_be_focused()
+            keys.type(f"Light {number}")
+            if number < 6:
+                keys.press("Enter")
+        expect(page.get_by_role("button", name="Make 6 clips")).to_be_enabled()
+        keys.press("Control+Enter")
+        job_id = job_of(page)
+        ended(page, "completed")
+        frames = page.get_by_role("button", name=re.compile("Play or pause"))
+        expect(frames).to_have_count(6)
+        keys.press("ArrowRight")
+        expect(frames.nth(1)).to_be_focused()
+        keys.press("Space")
+        plays(frames.nth(1).locator("video"), 320)
+        keys.press("k")
+        expect(page.get_by_role("link", name="Download the 1 kept")).to_be_visible()
+        keys.press("s")
+        expect(page.get_by_role("dialog", name="Share the results")).to_be_visible()
+        for _ in range(8):
+            if page.get_by_role("button", name="Make a link").evaluate("one => one === document.activeElement"):
+                break
+            keys.press("Tab")
+        keys.press("Enter")
+        link = page.get_by_label("Links").get_by_role("link")
+        link.wait_for()
+        assert page.request.get(str(link.get_attribute("href"))).ok
+    made = clips_of(server, job_id)
+    assert [one["text"] for one in made] == [f"Light {number}" for number in range(1, 7)]
+    assert [round(one["clip_duration_s"], 2) for one in made] == [1.0] * 6
 
 
 @pytest.mark.req("B-02", "B-03", "B-04")
@@ -172,6 +232,48 @@ def test_two_tabs_agree_on_a_job_that_is_cancelled_and_retried(page: Page, serve
     row.locator('[data-status="cancelled"]').wait_for()
 
 
+def test_two_hundred_jobs_are_read_to_the_end_and_cancelled_at_once(page: Page, server: Server, video: str) -> None:
+    held = run(server, video, WAITS)  # its steps keep both workers busy: what follows waits
+    for _ in range(200):
+        run(server, video, {"steps": 1, "seconds": 0})
+    asked: set[str] = set()
+    page.on("request", lambda one: asked.add(one.url) if one.url.endswith("/status") else None)
+    page.goto("jobs?status=queued")
+    rows = page.locator("[data-job]")
+    more = page.get_by_role("button", name="Show older jobs")
+    for count in (60, 120, 180):
+        expect(rows).to_have_count(count, timeout=PATIENCE_MS)
+        more.click()
+    expect(rows).to_have_count(200, timeout=PATIENCE_MS)
+    expect(more).to_have_count(0)
+    expect(rows.first.locator("[data-status=queued]")).to_contain_text("before")
+    assert 0 < len(asked) < 100, "only those in sight are asked for their place"
+    page.keyboard.press("Control+a")
+    page.get_by_role("button", name="Cancel 200").click()
+    expect(rows).to_have_count(0, timeout=PATIENCE_MS)
+    server.call("POST", f"/jobs/{held}/cancel")
+
+
+@pytest.mark.req("B-04")
+def test_results_play_as_they_finish_and_what_is_kept_comes_in_one_archive(
+    page: Page, server: Server, video: str
+) -> None:
+    job_id = run(server, video, {"cutting": {"kind": "fixed", "duration_s": 2}}, "clips")
+    page.goto(f"jobs/{job_id}")
+    frame = page.get_by_role("button", name=re.compile("Play or pause")).nth(2)
+    frame.click(timeout=PATIENCE_MS)
+    plays(frame.locator("video"), 320)
+    ended(page, "completed")
+    for name in ("clip-0001.mp4", "clip-0003.mp4"):
+        page.get_by_role("button", name=f"Keep {name}").click()
+    page.get_by_role("button", name="Reject clip-0002.mp4").click()
+    with page.expect_download() as asked:
+        page.get_by_role("link", name="Download the 2 kept").click()
+    with zipfile.ZipFile(asked.value.path()) as archive:
+        assert [Path(name).name for name in sorted(archive.namelist())] == ["clip-0001.mp4", "clip-0003.mp4"]
+        assert archive.testzip() is None
+
+
 @pytest.mark.req("E-05")
 def test_a_failure_tells_cause_remedy_and_command(page: Page, server: Server, video: str) -> None:
     text = "word " * 900  # more than any picture holds at a readable size
@@ -224,3 +326,57 @@ def test_a_video_plays_and_deleting_it_can_be_undone(page: Page, server: Server,
     page.get_by_role("button", name="Undo").click()
     page.locator(f'[data-video="{video}"]').wait_for()
     assert server.call("GET", f"/videos/{video}")["upload_status"] == "uploaded"
+
+
+# ── for everybody ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def made(server: Server, video: str) -> str:
+    """A job that made two clips, and an analysis of the same video."""
+    params = {"cutting": {"kind": "fixed", "duration_s": 3}, "text": {"text": "Low tide"}}
+    jobs = [run(server, video, params, "clips"), run(server, video, {}, "analysis")]
+    for job in jobs:
+        assert server.wait(job, 300)["status"] == "completed"
+    return jobs[0]
+
+
+@pytest.mark.parametrize("size", browsing.SIZES)
+@pytest.mark.parametrize("theme", browsing.THEMES)
+def test_a_video_its_clips_and_jobs_break_no_rule_of_axe(
+    browser: Browser, server: Server, video: str, made: str, theme: Any, size: str
+) -> None:
+    link = server.call("POST", f"/jobs/{made}/share", 201, json={"life_s": 3600})["url"]
+    found: list[str] = []
+    with person(browser, server, size=size, color_scheme=theme, reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+
+        def judged() -> None:
+            found.extend(violations(page))
+            if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+                found.append(f"{page.url} is wider than the screen")
+
+        page.goto(f"jobs/{made}")
+        page.get_by_role("button", name=re.compile("Play or pause")).first.wait_for()
+        judged()
+        page.get_by_role("button", name="Share").click()
+        page.get_by_role("dialog").wait_for()
+        judged()
+        page.goto("jobs")
+        page.locator("[data-job]").first.wait_for()
+        judged()
+        page.goto(f"videos/{video}")
+        page.locator("media-controller").wait_for()
+        page.get_by_role("button", name=re.compile("^Shot 1,")).wait_for()
+        judged()
+        editor(page, video)
+        page.get_by_text("Vary", exact=True).click()
+        page.get_by_label("Text to vary").fill("{Low|High|Spring} tide {now|soon|again}")
+        page.get_by_role("button", name=re.compile("variations")).click()
+        expect(page.get_by_label("Text of clip 1", exact=True)).not_to_have_value("")
+        judged()
+        page.goto(link)
+        page.locator("video").first.wait_for()
+        judged()
+    assert found == []

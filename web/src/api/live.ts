@@ -53,14 +53,21 @@ function patch(told: Told) {
 const waiting = new Map<string, unknown[]>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 
-/** Ask again for what these keys show; many changes in a moment are one request. */
+/**
+ * Ask again for what these keys show; many changes in a moment are one request. What is being asked for just now is asked
+ * for again when its answer is there: where something changes all the time, no answer would ever come otherwise.
+ */
 export function soon(...keys: unknown[][]): void {
   for (const key of keys) waiting.set(JSON.stringify(key), key);
   timer ??= setTimeout(() => {
     timer = undefined;
-    const all = [...waiting.values()];
-    waiting.clear();
-    for (const queryKey of all) void client.invalidateQueries({ queryKey });
+    const busy: unknown[][] = [];
+    for (const [name, queryKey] of waiting) {
+      if (client.isFetching({ queryKey })) busy.push(queryKey);
+      else void client.invalidateQueries({ queryKey });
+      waiting.delete(name);
+    }
+    if (busy.length) soon(...busy);
   }, 400);
 }
 

@@ -2,8 +2,9 @@
 import { ActionIcon, Button, Tooltip } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Download, FileText, ThumbsDown, ThumbsUp } from "lucide-react";
-import { useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { at, type Job, type Schemas } from "../api/client";
+import { soon } from "../api/live";
 import { artifactsQuery } from "../api/queries";
 import { useKeys } from "../lib/keys";
 import { bytes, timecode } from "../lib/time";
@@ -40,7 +41,10 @@ function useMarks(jobId: string) {
 const number = (value: unknown) => (typeof value === "number" ? value : null);
 
 export function Results({ job, open }: { job: Job; open: boolean }) {
-  const artifacts = useQuery({ ...artifactsQuery(job.job_id), refetchInterval: open ? 2500 : false });
+  const artifacts = useQuery(artifactsQuery(job.job_id));
+  // A result comes with the step that made it: however the page learnt of the step, it asks for the result.
+  const done = job.steps.filter((step) => step.status === "done").length;
+  useEffect(() => soon(["artifacts", job.job_id]), [job.job_id, job.status, job.run, done]);
   const { marks, mark } = useMarks(job.job_id);
   const [current, setCurrent] = useState(0);
   const list = useRef<HTMLUListElement>(null);

@@ -3,7 +3,7 @@
  *
  * A combination is `mod+k` (Ctrl, or ⌘ on a Mac), `shift+arrowleft`, a character like `/` or `?`, or two in a row: `g l`.
  */
-import { useEffect, useRef, useSyncExternalStore } from "react";
+import { useLayoutEffect, useRef, useSyncExternalStore } from "react";
 
 export interface Binding {
   keys: string | string[];
@@ -26,7 +26,8 @@ let first: { key: string; at: number } | null = null;
 export const isMac = typeof navigator !== "undefined" && /Mac|iPhone|iPad/.test(navigator.platform);
 
 function changed() {
-  snapshot = [...bound.values()].flatMap((give) => give());
+  // A snapshot outlives renderings: what its bindings do is looked up when they are pressed.
+  snapshot = [...bound.values()].flatMap((give) => give().map((one, n) => ({ ...one, run: (event?: KeyboardEvent) => give()[n]?.run(event) })));
   for (const listener of listeners) listener();
 }
 
@@ -35,8 +36,9 @@ export function useKeys(bindings: Binding[]): void {
   const latest = useRef(bindings);
   latest.current = bindings;
   const shape = bindings.map((one) => `${one.keys}|${one.label}|${one.disabled ? 1 : 0}`).join("\n");
+  // What can be seen can be pressed: keys are bound before the page is painted.
   // biome-ignore lint: the shape stands for the bindings
-  useEffect(() => {
+  useLayoutEffect(() => {
     const id = Symbol();
     // What is run is the newest rendering's: one that was bound when the screen looked otherwise would act on that.
     bound.set(id, () => latest.current.map((one, n) => ({ ...one, run: (event) => latest.current[n]?.run(event) })));

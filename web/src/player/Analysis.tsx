@@ -113,7 +113,8 @@ function Curve({ name, note, curve, low, high, duration, position }: { name: str
     if (!curve?.length) return "";
     const top = high ?? Math.max(1e-6, ...curve.map(([, value]) => value));
     const points = curve.map(([time, value]) => `${((time / duration) * 1000).toFixed(1)},${(100 - Math.min(1, Math.max(0, (value - low) / (top - low))) * 96).toFixed(1)}`);
-    return `M0,100L${points.join("L")}L1000,100Z`;
+    const last = points.at(-1)?.split(",")[1];
+    return `M0,100L${points.join("L")}L1000,${last}L1000,100Z`;
   }, [curve, duration, high, low]);
   if (!path) return null;
   return (

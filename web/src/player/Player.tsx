@@ -1,7 +1,11 @@
 /** A film with controls: an adaptive stream where there is one, else a file. Fetched when a film is first shown. */
 import { MediaControlBar, MediaController, MediaFullscreenButton, MediaMuteButton, MediaPipButton, MediaPlayButton, MediaPlaybackRateButton, MediaTimeDisplay, MediaTimeRange, MediaVolumeRange } from "media-chrome/react";
+import { addTranslation } from "media-chrome/utils/i18n";
 import { type RefCallback, useEffect, useState } from "react";
 import classes from "./Player.module.css";
+
+// What is read out has the words that are seen: "1x".
+addTranslation("en", { "Playback rate {playbackRate}": "Playback rate {playbackRate}x" });
 
 interface Props {
   /** The film's element, once it is there: what `attach` was given. */
@@ -51,7 +55,7 @@ export default function Player({ film, attach, label, poster, hls, src, aspect, 
       <video slot="media" ref={attach} src={adaptive ? undefined : src} poster={poster} preload="metadata" playsInline onError={() => !adaptive && src && onBroken?.()} />
       <MediaControlBar className={classes.bar}>
         <MediaPlayButton />
-        <MediaTimeDisplay showDuration />
+        <MediaTimeDisplay showDuration noToggle />
         <MediaTimeRange />
         <MediaPlaybackRateButton />
         <MediaMuteButton />

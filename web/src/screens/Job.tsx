@@ -52,6 +52,7 @@ function Shown({ job }: { job: Job }) {
 
   useKeys([
     { keys: "r", label: "Retry what is missing", group: "Job", run: () => one(retryJob, "Queued again."), disabled: !mayRetry(job.status) },
+    { keys: "s", label: "Share the results", group: "Job", run: () => setSharing(true), disabled: job.status !== "completed" },
     { keys: "g v", label: "Go to its video", group: "Job", run: () => void navigate({ to: "/videos/$id", params: { id: job.video_id } }) },
   ]);
 

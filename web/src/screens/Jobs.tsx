@@ -1,5 +1,6 @@
 /** All jobs, live: filters in the address, one's place in the queue, and what can be done to one or to many. */
 import { ActionIcon, Button, Checkbox, Menu, Select, Tooltip } from "@mantine/core";
+import { useInViewport } from "@mantine/hooks";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowDownToLine, ArrowUpToLine, Ban, ListVideo, MoreHorizontal, RotateCcw } from "lucide-react";
@@ -117,15 +118,21 @@ export function JobsPage() {
   );
 }
 
-/** Its place among those that wait. */
+/** Its place among those that wait; asked for while it can be seen, for hundreds may wait. */
 function Place({ id }: { id: string }) {
+  const { ref, inViewport } = useInViewport<HTMLSpanElement>();
   const status = useQuery({
     queryKey: ["job-status", id],
+    enabled: inViewport,
     queryFn: ({ signal }) => body(api.GET("/api/v1/jobs/{job_id}/status", { signal, params: { path: { job_id: id } } })),
     refetchInterval: 5000,
   });
   const place = status.data?.queue_position;
-  return <Status of="queued" word={place == null ? undefined : place === 0 ? "Next" : `Queued, ${place} before`} />;
+  return (
+    <span ref={ref}>
+      <Status of="queued" word={place == null ? undefined : place === 0 ? "Next" : `Queued, ${place} before`} />
+    </span>
+  );
 }
 
 interface RowProps {

@@ -1,7 +1,7 @@
 /** Every video: seen, searched, filtered, and acted on by the dozen. */
 import { ActionIcon, Button, Checkbox, CloseButton, Menu, Select, TextInput, Tooltip } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useRouterState, useSearch } from "@tanstack/react-router";
 import { ChevronDown, LayoutGrid, List, Play, Search, Tag, Trash2, Upload, UploadCloud } from "lucide-react";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { type Video } from "../api/client";
@@ -16,6 +16,13 @@ import { chooseFiles } from "../uploads/choose";
 import { deleteVideos } from "./library/actions";
 import { Poster } from "./library/Poster";
 import classes from "./Library.module.css";
+
+declare module "@tanstack/history" {
+  interface HistoryState {
+    /** One came here to search. */
+    searching?: boolean;
+  }
+}
 
 const RunOnMany = lazy(() => import("./library/RunOnMany"));
 
@@ -63,6 +70,10 @@ export function Library() {
   useEffect(() => {
     if (document.activeElement !== field.current) setTyped(search.q ?? "");
   }, [search.q]);
+  const searching = useRouterState({ select: (state) => state.location.state.searching });
+  useEffect(() => {
+    if (searching) field.current?.focus();
+  }, [searching]);
   const chosen = shown.filter((video) => picked.has(video.id));
   const pipelines = useQuery({ ...pipelinesQuery, enabled: picked.size > 0 });
 

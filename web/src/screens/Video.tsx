@@ -164,7 +164,7 @@ function Shown({ video }: { video: Video }) {
           )}
           {there && <Analysed video={video} jobs={list} position={control.position} onSeek={control.seek} onRun={titles.has("analysis") ? () => run.mutate("analysis") : undefined} running={run.isPending} />}
         </div>
-        <aside className={classes.side}>
+        <aside className={classes.side} aria-label="Beside the video">
           <section aria-label="Jobs on it">
             <h2>Jobs on it</h2>
             {list.length ? (
@@ -208,7 +208,7 @@ function facts(video: Video): [string, string][] {
   const all: [string, string | null | undefined | false][] = [
     ["Picture", told && `${told.video_codec ?? "?"}, ${told.pixel_format ?? "?"}${told.hdr ? ", HDR" : ""}`],
     ["Frames", rate !== null && `${rate.toFixed(3).replace(/\.?0+$/, "")} a second${told?.variable_frame_rate ? " on average" : ""}${told?.frame_count ? `, ${told.frame_count.toLocaleString("en-GB")} in all` : ""}`],
-    ["Sound", told && (told.audio_codec ? `${told.audio_codec}, ${told.audio_channels ?? "?"} channels, ${((told.audio_sample_rate ?? 0) / 1000).toFixed(1)} kHz` : "none")],
+    ["Sound", told && (told.audio_codec ? `${told.audio_codec}, ${told.audio_channels === 1 ? "mono" : told.audio_channels === 2 ? "stereo" : `${told.audio_channels ?? "?"} channels`}, ${((told.audio_sample_rate ?? 0) / 1000).toFixed(1)} kHz` : "none")],
     ["Container", told?.container],
     ["Rotation", told?.rotation ? `${told.rotation}°` : null],
     ["Bit rate", video.duration ? `${((video.size * 8) / video.duration / 1e6).toFixed(2)} Mbit/s` : null],

@@ -3,7 +3,7 @@ import { ActionIcon, Kbd, Menu, Tooltip, useMantineColorScheme, VisuallyHidden }
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { Activity, Clapperboard, Keyboard, KeyRound, Library, ListVideo, LogOut, Menu as MenuIcon, Monitor, Moon, Palette as PaletteIcon, Search, Sparkles, Sun, Upload, WifiOff } from "lucide-react";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useEffect, useLayoutEffect, useState } from "react";
 import { onSignedOut, session } from "../api/client";
 import { useLiveCache, useLiveState } from "../api/live";
 import { client, sessionQuery } from "../api/queries";
@@ -29,11 +29,12 @@ export function Frame() {
   useLiveCache();
   const navigate = useNavigate();
   const path = useRouterState({ select: (state) => state.location.pathname });
+  const opening = useRouterState({ select: (state) => state.status === "pending" });
   const { setColorScheme, colorScheme } = useMantineColorScheme();
   const [palette, setPalette] = useState(false);
   const [sheet, setSheet] = useState(false);
 
-  useEffect(listenToKeys, []);
+  useLayoutEffect(listenToKeys, []);
   useEffect(() => onSignedOut(() => void navigate({ to: "/sign-in", search: { to: undefined, problem: "ended" } })), [navigate]);
 
   const scopes = useQuery(sessionQuery).data?.scopes ?? [];
@@ -43,6 +44,7 @@ export function Frame() {
   const bindings: Binding[] = [
     ...places.map(({ to, label, keys }): Binding => ({ keys, label: `Go to ${label}`, group: "Go", run: () => void navigate({ to }) })),
     { keys: "mod+k", label: "Find or do anything", group: "General", run: () => setPalette(true), whileTyping: true, quiet: true },
+    { keys: "/", label: "Search the library", group: "General", run: () => void navigate({ to: "/", state: { searching: true } }), disabled: path === "/" },
     { keys: "?", label: "Show all keys", group: "General", run: () => setSheet(true) },
     { keys: "u", label: "Upload videos", group: "General", run: () => chooseFiles() },
     { keys: "t", label: "Turn light, dark, or as the system", group: "General", run: turn },
@@ -70,7 +72,7 @@ export function Frame() {
       }}>
         Skip to the page
       </a>
-      <aside className={classes.side}>
+      <aside className={classes.side} aria-label="Reelmill">
         <Link to="/" className={classes.brand}>
           <Clapperboard size={20} aria-hidden />
           Reelmill
@@ -102,7 +104,7 @@ export function Frame() {
           </Tooltip>
         </div>
       </aside>
-      <header className={classes.bar}>
+      <nav className={classes.bar} aria-label="On a phone">
         <Link to="/" className={classes.brand}>
           <Clapperboard size={20} aria-hidden />
           Reelmill
@@ -135,8 +137,8 @@ export function Frame() {
             </Menu.Item>
           </Menu.Dropdown>
         </Menu>
-      </header>
-      <main id="main" className={classes.main} tabIndex={-1}>
+      </nav>
+      <main id="main" className={classes.main} tabIndex={-1} aria-busy={opening || undefined}>
         <Suspense fallback={<VisuallyHidden role="status">Opening the page …</VisuallyHidden>}>
           <Outlet />
         </Suspense>

@@ -28,6 +28,7 @@ export const theme = createTheme({
     Textarea: { defaultProps: { size: "sm", autosize: true, minRows: 2 } },
     ActionIcon: { defaultProps: { variant: "subtle", color: "gray", size: "lg" } },
     Modal: { defaultProps: { closeButtonProps: { "aria-label": "Close" }, centered: true, radius: "lg", overlayProps: { backgroundOpacity: 0.45, blur: 2 }, transitionProps: { duration: 120 } } },
+    Notification: { defaultProps: { closeButtonProps: { "aria-label": "Close" } } },
     Menu: { defaultProps: { shadow: "md", radius: "md", transitionProps: { duration: 100 } } },
     Kbd: { styles: { root: { fontFamily: '"Inter Variable", system-ui, sans-serif', fontWeight: 500, color: "var(--rm-dim)", background: "var(--rm-surface)" } } },
     Tooltip: { defaultProps: { openDelay: 400, withArrow: false, fz: "xs", events: { hover: true, focus: true, touch: false } } },

@@ -2,7 +2,7 @@
 import { ActionIcon, Button, Tooltip } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 import { Check, ChevronDown, ChevronUp, CloudUpload, Pause, Play, RotateCw, X } from "lucide-react";
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { ErrorCard } from "../ui/ErrorCard";
 import { failed } from "../ui/toast";
 import { bytes, roughly } from "../lib/time";
@@ -28,6 +28,17 @@ export function Tray() {
   const uploads = useUploads();
   const [open, setOpen] = useState(true);
   useEffect(begin, []);
+  // On a phone it lies over the page's end: `--rm-tray` is how much room it takes, and what must be reached stays above.
+  const measured = useCallback((tray: HTMLElement | null) => {
+    if (!tray) return undefined;
+    const root = document.documentElement.style;
+    const seen = new ResizeObserver(() => root.setProperty("--rm-tray", `${tray.offsetHeight}px`));
+    seen.observe(tray);
+    return () => {
+      seen.disconnect();
+      root.removeProperty("--rm-tray");
+    };
+  }, []);
   if (uploads.length === 0) return null;
 
   const active = uploads.filter((one) => one.active);
@@ -42,7 +53,7 @@ export function Tray() {
         ? `${troubled} ${troubled === 1 ? "upload needs" : "uploads need"} you`
         : "Uploads";
   return (
-    <section className={classes.tray} aria-label="Uploads" data-open={open || undefined}>
+    <section ref={measured} className={classes.tray} aria-label="Uploads" data-open={open || undefined}>
       <header className={classes.head}>
         <CloudUpload size={17} aria-hidden className={classes.mark} />
         <div className={classes.summary}>

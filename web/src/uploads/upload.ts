@@ -12,7 +12,7 @@ const WHOLE_BYTES = 32 << 20; // a larger file goes in parts
 const PARALLEL = 4; // PUTs at a time in this tab: browsers open six connections to a host, and the page needs some
 const ROUNDS = 3; // times that all which is missing is sent
 const RENEWALS = 5; // tries in a row with a new URL each
-const PATIENCE_MS = 15 * 60_000; // so long a server that is away is waited for; offline doesn't count
+const PATIENCE_MS = 15 * 60_000; // so long a server that is away is waited for, since anything went through; offline doesn't count
 
 export type Phase =
   | "waiting" // for its turn
@@ -70,6 +70,7 @@ export class Upload {
   private stopper = new AbortController();
   private readonly underway = new Map<number, number>();
   private settled = 0;
+  private lastSign = 0; //: when anything went through
 
   constructor(
     source: File | UploadRecord,
@@ -125,11 +126,9 @@ export class Upload {
 
   async cancel(): Promise<void> {
     this.stopper.abort();
+    if (this.videoId) await records.remove(this.videoId);
     this.become("cancelled");
-    if (this.videoId) {
-      await records.remove(this.videoId);
-      await body(api.DELETE("/api/v1/uploads/{video_id}", { params: { path: { video_id: this.videoId } } })).catch(() => undefined);
-    }
+    if (this.videoId) await body(api.DELETE("/api/v1/uploads/{video_id}", { params: { path: { video_id: this.videoId } } })).catch(() => undefined);
   }
 
   /** Take the file again after a reload. Raises ApiError if it is another one. */
@@ -306,7 +305,7 @@ export class Upload {
 
   /** Try until it works: what passes is waited for, an URL that is used up is renewed a few times. */
   private async tried<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
-    const began = Date.now();
+    this.lastSign = Date.now();
     let renewals = 0;
     for (let attempt = 0; ; attempt++) {
       try {
@@ -316,7 +315,7 @@ export class Upload {
         if (signal.aborted) throw error;
         if (USED_UP.has(error.code)) renewals += 1;
         else if (!error.passing) throw error;
-        if (renewals > RENEWALS || Date.now() - began > PATIENCE_MS) throw error;
+        if (renewals > RENEWALS || Date.now() - this.lastSign > PATIENCE_MS) throw error;
         await this.wait(attempt, signal);
       }
     }
@@ -337,6 +336,7 @@ export class Upload {
     if (!navigator.onLine) {
       this.become("offline");
       await Promise.race([until(window, "online"), until(signal, "abort")]);
+      this.lastSign = Date.now();
     } else {
       await Promise.race([new Promise((resolve) => setTimeout(resolve, pause(attempt))), until(signal, "abort"), until(window, "online")]);
     }
@@ -356,6 +356,7 @@ export class Upload {
   }
 
   private note(index: number, bytes: number, size: number): void {
+    if (bytes > 0) this.lastSign = Date.now();
     this.underway.set(index, Math.min(bytes, size));
     this.map[index] = size ? Math.min(1, bytes / size) : 1;
     this.told();

@@ -30,7 +30,7 @@ function changed(upload: Upload): void {
     seen.set(upload.key, upload.phase);
     if (upload.videoId && ["sending", "done", "failed", "cancelled"].includes(upload.phase)) soon(["videos"], ["video", upload.videoId], ["jobs"]);
     if (upload.videoId && ["sending", "hashing"].includes(upload.phase)) void hold(upload.videoId);
-    if (upload.videoId && ["done", "failed", "cancelled"].includes(upload.phase)) locks.get(upload.videoId)?.();
+    if (upload.videoId && (["done", "cancelled"].includes(upload.phase) || (upload.phase === "failed" && !upload.again))) locks.get(upload.videoId)?.();
     queueMicrotask(next);
   }
   tell();
@@ -51,11 +51,11 @@ function next(): void {
   }
 }
 
-/** Keep an upload for this tab alone; tells whether it was free. */
-function hold(videoId: string): Promise<boolean> {
+/** Keep an upload for this tab alone; tells whether it was free. `wait` until it is. */
+function hold(videoId: string, wait = false): Promise<boolean> {
   if (!navigator.locks || locks.has(videoId)) return Promise.resolve(true);
   return new Promise((resolve) => {
-    void navigator.locks.request(`reelmill-upload-${videoId}`, { ifAvailable: true }, (lock) => {
+    void navigator.locks.request(`reelmill-upload-${videoId}`, { ifAvailable: !wait }, (lock) => {
       resolve(lock !== null);
       if (lock === null) return undefined;
       return new Promise<void>((release) => {
@@ -113,12 +113,27 @@ async function found(): Promise<void> {
   for (const record of await records.all()) {
     if (uploads.some((one) => one.videoId === record.videoId)) continue;
     const upload = new Upload(record, record.videoId, changed);
-    if (!(await hold(record.videoId))) upload.phase = "elsewhere";
+    if (!(await hold(record.videoId))) {
+      upload.phase = "elsewhere";
+      void inherit(upload);
+    }
     uploads = [...uploads, upload];
     const handle = record.handle as (FileSystemFileHandle & { queryPermission?: (how: { mode: "read" }) => Promise<string> }) | undefined;
     if (upload.phase === "needs_file" && handle && (await handle.queryPermission?.({ mode: "read" })) === "granted") await reopen(upload);
   }
   tell();
+}
+
+/** When the tab that is at it has ended it, take it off the list; when that was closed before, it goes on here. */
+async function inherit(upload: Upload): Promise<void> {
+  const { videoId } = upload;
+  if (!videoId) return;
+  await hold(videoId, true);
+  const left = (await records.all()).some((one) => one.videoId === videoId);
+  if (left && uploads.includes(upload)) return resume(upload);
+  locks.get(videoId)?.();
+  soon(["videos"], ["video", videoId]);
+  forget(upload);
 }
 
 let begun = false;
