@@ -77,10 +77,6 @@ class Made:
         """Return the digests of a kind's steps, in order."""
         return [step.digest for step in self.app.store.steps(self.job.id) if step.kind == kind]
 
-    def reused(self, kind: str) -> list[bool]:
-        """Tell of each step of a kind, in order, whether it took over what an earlier one had made."""
-        return [step.reused_from is not None for step in self.app.store.steps(self.job.id) if step.kind == kind]
-
 
 def make(app: App, **params: Any) -> Made:
     job = ended(app, app.service.generate(ME, params).id)
@@ -259,13 +255,7 @@ def test_the_same_script_gives_the_same_bytes_and_one_change_changes_one_scene(e
     moved = make(espeak, **edited)
     assert moved.digests("scene")[1:] == changed.digests("scene"), "where a scene stands doesn't matter to it"
 
-    # What is as it was isn't made again, and stands under its new number.
-    for made, narrations, drawn in (
-        (again, [True] * 3, [True] * 3),
-        (changed, [True, False, True], [True, False, True]),
-        (moved, [True] * 3, [False, True, True, True]),
-    ):
-        assert (made.reused("narration"), made.reused("scene")) == (narrations, drawn)
+    # What stands elsewhere has its new number.
     assert [one.name for one in moved.of("scene")] == [f"scene-{n:03d}-360p.mp4" for n in (1, 2, 3, 4)]
     assert [one.meta["scene"] for one in moved.of("scene")] == [0, 1, 2, 3]
     assert [one.name for one in moved.of("narration")] == [f"narration-{n:03d}.wav" for n in (2, 3, 4)]

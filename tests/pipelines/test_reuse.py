@@ -32,7 +32,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    with build(Settings(data=tmp_path / "data", workers=2)) as running:
+    with build(Settings(data=tmp_path / "data", workers=2, voice="espeak")) as running:
         yield running
 
 
@@ -177,21 +177,23 @@ def steps(app: App, job: Job, *kinds: str) -> dict[str, bool]:
 
 @pytest.mark.req("E-01")
 def test_a_scene_changed_is_one_scene_drawn_wherever_the_others_stand(app: App) -> None:
-    told = [{"text": text, "duration_s": 1.0} for text in ("One", "Two", "Three")]
+    told: list[dict[str, Any]] = [{"text": text, "duration_s": 1.0} for text in ("One", "Two", "Three")]
+    told[0] = {"text": "One", "narration": "A small lake lies here."}
     params = {"scenes": told, "quality_levels": ["360p"], "preset": "ultrafast"}
 
     def film(**more: Any) -> Job:
         return ended(app, app.service.generate(ME, {**params, **more}).id)
 
     first = film()
-    assert set(steps(app, first, "scene", "film", "poster").values()) == {False}
+    assert set(steps(app, first, "narration", "scene", "film", "poster").values()) == {False}
     again = film()
-    assert set(steps(app, again, "scene", "film", "poster").values()) == {True}
+    assert set(steps(app, again, "narration", "scene", "film", "poster").values()) == {True}
 
     edited = [{"text": "New", "duration_s": 1.0}, told[0], {"text": "Other", "duration_s": 1.0}, told[2]]
     moved = film(scenes=edited)
     assert steps(app, moved, "scene") == {"scenes:0": False, "scenes:1": True, "scenes:2": False, "scenes:3": True}
-    assert not any(steps(app, moved, "film").values())
+    assert steps(app, moved, "narration") == {"voice:0": True} and not any(steps(app, moved, "film").values())
+    assert [one.name for one in app.store.artifacts(moved.id) if one.kind == "narration"] == ["narration-002.wav"]
     drawn = {one.name: one for one in app.store.artifacts(moved.id) if one.kind == "scene"}
     assert sorted(drawn) == [f"scene-{n:03d}-360p.mp4" for n in (1, 2, 3, 4)]
     assert [drawn[name].meta["scene"] for name in sorted(drawn)] == [0, 1, 2, 3]

@@ -98,8 +98,8 @@ class Steps:
         path.write_bytes(_wave_header(len(sound)) + sound)
         meta = {"scene": asked["scene"], "lines": len(captions), "voice": self.tools.voices.voice_name}
         made = self.work.publish(path, kind="narration", name=path.name, content_type="audio/wav", meta=meta)
-        output = {"kind": "narration", "frames": frames, "captions": captions, "voice": self.tools.voices.voice_name,
-                  "file": {"key": made.key, "sha256": made.sha256}}  # fmt: skip
+        output = {"kind": "narration", "scene": asked["scene"], "frames": frames, "captions": captions,
+                  "voice": self.tools.voices.voice_name, "file": {"key": made.key, "sha256": made.sha256}}  # fmt: skip
         return StepResult(output=output, artifacts=(made,), message=f"Scene {asked['scene'] + 1} is spoken")
 
     def _even(self, speech: Speech) -> bytes:
@@ -136,7 +136,7 @@ class Steps:
             for rung in ladder
         }  # fmt: skip
         files = {name: {"key": one.key, "sha256": one.sha256} for name, one in published.items()}
-        output = {"kind": "scene", "frames": plan.frames, "files": files}
+        output = {"kind": "scene", "scene": number, "frames": plan.frames, "files": files}
         message = f"Scene {number + 1} is drawn"
         return StepResult(output=output, artifacts=tuple(published.values()), message=message)
 
