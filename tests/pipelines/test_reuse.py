@@ -192,7 +192,7 @@ def test_a_scene_changed_is_one_scene_drawn_wherever_the_others_stand(app: App) 
     edited = [{"text": "New", "duration_s": 1.0}, told[0], {"text": "Other", "duration_s": 1.0}, told[2]]
     moved = film(scenes=edited)
     assert steps(app, moved, "scene") == {"scenes:0": False, "scenes:1": True, "scenes:2": False, "scenes:3": True}
-    assert steps(app, moved, "narration") == {"voice:0": True} and not any(steps(app, moved, "film").values())
+    assert steps(app, moved, "narration") == {"voice:1": True} and not any(steps(app, moved, "film").values())
     assert [one.name for one in app.store.artifacts(moved.id) if one.kind == "narration"] == ["narration-002.wav"]
     drawn = {one.name: one for one in app.store.artifacts(moved.id) if one.kind == "scene"}
     assert sorted(drawn) == [f"scene-{n:03d}-360p.mp4" for n in (1, 2, 3, 4)]
