@@ -14,6 +14,14 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / ".cache" / "samples"
 OUT = ROOT / "docs" / "pictures" / "ui"
 SETTLE_MS = 1500  #: for the first pictures of films, which tell of themselves to nobody
+DRAWN_MS = 6000  #: for pictures that the server draws
+SCRIPT = """# The lake
+
+A small lake lies in the forest. Every morning, birds sing above the water.
+
+# In winter
+
+Then it is frozen, and children come with their skates."""
 FILMS = {
     "Big Buck Bunny, trailer.mp4": "trailer_bbb.mp4",
     "Meadow.mp4": "bigbuckbunny.mp4",
@@ -65,6 +73,14 @@ def main() -> None:
                                 else:
                                     browsing.settled(page)
                                 page.wait_for_load_state("load")
+                                if name == "generate":
+                                    example = page.get_by_role("button", name="Try an example")
+                                    if example.is_visible():  # else it is still there from the page before
+                                        example.click()
+                                    page.get_by_role("img").nth(3).wait_for()
+                                    page.wait_for_timeout(DRAWN_MS)
+                                if name in ("presets", "clips"):
+                                    page.wait_for_timeout(DRAWN_MS)
                                 page.wait_for_timeout(SETTLE_MS)
                                 path = OUT / f"{name}-{size}-{theme}.jpg"
                                 page.screenshot(path=path, type="jpeg", quality=82)
@@ -79,6 +95,10 @@ def prepared(server: Server) -> tuple[dict[str, str], str]:
             shutil.copy(SAMPLES / source, Path(folder) / name)
             labels = {"camera": "door", "mall": "7"} if "door" in name else {}
             films[name] = str(server.upload(Path(folder) / name, labels=labels)["video_id"])
+    for aspect in ("16:9", "9:16"):
+        told = {"script": SCRIPT, "title": "The lake", "aspect": aspect, "quality_levels": ["720p"]}
+        film = server.call("POST", "/videos/generate", 201, json={"params": told})
+        assert server.wait(film["job_id"], 600)["status"] == "completed", aspect
     made = ""
     for name, pipeline, params in (
         ("Meadow.mp4", "analysis", {}),

@@ -90,7 +90,7 @@ export function useLiveCache(): void {
         wait = 1000;
         clearInterval(polling);
         polling = undefined;
-        if (state !== "live" && state !== "connecting") refresh();
+        refresh(); // what was asked for before the stream stood may have changed since, and it doesn't tell of that
         become("live");
       });
       source.addEventListener("job", (event) => patch(JSON.parse((event as MessageEvent<string>).data) as Told));

@@ -1,5 +1,6 @@
 /** The plain fields of a JSON schema: numbers, switches, choices, words. What is special, its screen draws itself. */
 import { NumberInput, Select, Switch, TextInput } from "@mantine/core";
+import { said } from "../ui/schema";
 import type { Params } from "./draft";
 import classes from "./Clips.module.css";
 
@@ -56,7 +57,7 @@ export function SchemaFields({ fields, value, onChange, skip = [] }: Props) {
         if (skip.includes(name) || field.const !== undefined) return null;
         const { label, unit } = namedField(name);
         const now = value[name] ?? field.default ?? null;
-        const help = field.description;
+        const help = said(field.description);
         if (field.enum) {
           return (
             <Select key={name} label={label} description={help} value={now === null ? null : String(now)} data={field.enum.map(String)} clearable={given.anyOf !== undefined} onChange={(one) => set(name, one ?? null)} />

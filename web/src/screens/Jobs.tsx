@@ -65,8 +65,8 @@ export function JobsPage() {
       title="Jobs"
       actions={
         <>
-          <Select aria-label="Status" placeholder="Any status" clearable data={STATUSES} value={search.status ?? null} onChange={(one) => filter({ status: (one ?? undefined) as JobFilter["status"] })} w={160} />
-          <Select aria-label="Pipeline" placeholder="Any pipeline" clearable data={pipelines.data?.items.map(({ name, title }) => ({ value: name, label: title })) ?? []} value={search.pipeline ?? null} onChange={(one) => filter({ pipeline: one ?? undefined })} w={190} />
+          <Select aria-label="Status" placeholder="Any status" clearable data={STATUSES} value={search.status ?? null} onChange={(one) => filter({ status: (one ?? undefined) as JobFilter["status"] })} w={150} />
+          <Select aria-label="Pipeline" placeholder="Any pipeline" clearable data={pipelines.data?.items.map(({ name, title }) => ({ value: name, label: title })) ?? []} value={search.pipeline ?? null} onChange={(one) => filter({ pipeline: one ?? undefined })} w={176} />
         </>
       }
     >

@@ -49,6 +49,7 @@ function Shown({ video }: { video: Video }) {
   const navigate = useNavigate();
   const id = video.id;
   const there = video.upload_status === "uploaded";
+  const picture = video.content_type.startsWith("image/"); // it stands in films, and isn't one
   const aspect = (video.width ?? 16) / (video.height ?? 9);
   const control = useFilm(frameLength(video.technical?.frame_rate));
   const [broken, setBroken] = useState(false);
@@ -98,7 +99,7 @@ function Shown({ video }: { video: Video }) {
     { keys: "shift+arrowleft", label: "One second back", group: "Player", run: () => control.seek(control.position - 1), quiet: true },
     { keys: "shift+arrowright", label: "One second on", group: "Player", run: () => control.seek(control.position + 1), quiet: true },
     { keys: "f", label: "Full screen", group: "Player", run: () => void control.element?.requestFullscreen(), quiet: true },
-    { keys: "n", label: "New clips", group: "Video", run: cut, disabled: !there },
+    { keys: "n", label: "New clips", group: "Video", run: cut, disabled: !there || picture },
   ]);
 
   return (
@@ -119,7 +120,7 @@ function Shown({ video }: { video: Video }) {
       actions={
         <>
           <Button variant="default" leftSection={<LinkIcon size={15} />} disabled={!there} onClick={() => setLinking(true)}>Link</Button>
-          <Menu position="bottom-end">
+          {!picture && <Menu position="bottom-end">
             <Menu.Target>
               <Button variant="default" leftSection={<Workflow size={15} />} rightSection={<ChevronDown size={14} />} disabled={!there} loading={run.isPending}>Run</Button>
             </Menu.Target>
@@ -130,15 +131,20 @@ function Shown({ video }: { video: Video }) {
                 </Menu.Item>
               ))}
             </Menu.Dropdown>
-          </Menu>
+          </Menu>}
           <Button variant="default" color="red" leftSection={<Trash2 size={15} />} onClick={() => void remove()}>Delete</Button>
-          <Button leftSection={<Scissors size={15} />} disabled={!there} onClick={cut}>New clips</Button>
+          {!picture && <Button leftSection={<Scissors size={15} />} disabled={!there} onClick={cut}>New clips</Button>}
         </>
       }
     >
       <div className={classes.columns}>
         <div className={classes.main}>
-          {there ? (
+          {there && picture ? (
+            <figure className={classes.picture}>
+              <img src={source.data?.url ?? posterOf(id, 1280)} alt={video.filename} width={video.width ?? undefined} height={video.height ?? undefined} />
+              <figcaption>It can stand behind a scene (Generate) or on renditions as a watermark; both name it by its id.</figcaption>
+            </figure>
+          ) : there ? (
             <Suspense fallback={<Skeleton height={360} what="the player" />}>
               <Player
                 film={control.element}
@@ -154,7 +160,7 @@ function Shown({ video }: { video: Video }) {
           ) : (
             <div className={classes.absent}>{video.upload_status === "gone" ? "The source of this video was removed." : "The upload of this video isn't finished."}</div>
           )}
-          {broken && !fallback && (
+          {broken && !picture && !fallback && (
             <ErrorCard
               compact
               error={{ code: "cannot_play", detail: `This browser can't play the source (${video.technical?.video_codec ?? "unknown codec"}).`, why: "", remedy: "Make a proxy: a small film that plays everywhere." }}
@@ -162,7 +168,7 @@ function Shown({ video }: { video: Video }) {
               <Button size="xs" loading={run.isPending} onClick={() => run.mutate("proxy")}>Make a proxy</Button>
             </ErrorCard>
           )}
-          {there && <Analysed video={video} jobs={list} position={control.position} onSeek={control.seek} onRun={titles.has("analysis") ? () => run.mutate("analysis") : undefined} running={run.isPending} />}
+          {there && !picture && <Analysed video={video} jobs={list} position={control.position} onSeek={control.seek} onRun={titles.has("analysis") ? () => run.mutate("analysis") : undefined} running={run.isPending} />}
         </div>
         <aside className={classes.side} aria-label="Beside the video">
           <section aria-label="Jobs on it">

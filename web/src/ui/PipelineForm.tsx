@@ -1,7 +1,7 @@
 /** A form for any pipeline, from its JSON schema: what has a default may stay empty. */
 import { ColorInput, Fieldset, JsonInput, MultiSelect, NumberInput, Select, Switch, TagsInput, Textarea, TextInput } from "@mantine/core";
 import { asApiError } from "../api/client";
-import { alternatives, constant, label, resolved, type Schema, tag, type Value, without } from "./schema";
+import { alternatives, constant, label, resolved, said, type Schema, tag, type Value, without } from "./schema";
 import classes from "./PipelineForm.module.css";
 
 interface Props {
@@ -52,7 +52,7 @@ function Fields({ root, schema, value, onChange, faults, path, skip }: Common & 
 function Field({ root, name, schema, required, value, onChange, faults, path }: Common & { name: string; schema: Schema; required: boolean; value: unknown; onChange: (value: unknown) => void }) {
   const { kinds, nullable } = alternatives(schema, root);
   const about = kinds[0] ? { ...kinds[0], description: schema.description ?? kinds[0].description, default: schema.default } : schema;
-  const common = { label: label(name), description: about.description, required, error: faults.get(path) };
+  const common = { label: label(name), description: said(about.description), required, error: faults.get(path) };
   const preset = schema.default === undefined || schema.default === null ? undefined : String(schema.default);
   const kindName = kinds.every((one) => one.properties) ? tag(kinds) : null;
 
@@ -65,7 +65,7 @@ function Field({ root, name, schema, required, value, onChange, faults, path }: 
       <Fieldset legend={label(name)} className={classes.wide}>
         <Select
           label={label(kindName)}
-          description={kind?.description ?? about.description}
+          description={said(kind?.description ?? about.description)}
           data={[...(nullable ? [{ value: NONE, label: "None" }] : []), ...kinds.map((one) => ({ value: constant(one, kindName), label: label(constant(one, kindName)) }))]}
           value={now}
           onChange={(next) => onChange(next === NONE ? undefined : { [kindName]: next })}
@@ -79,7 +79,7 @@ function Field({ root, name, schema, required, value, onChange, faults, path }: 
     const optional = !required && (schema.default === null || schema.default === undefined);
     return (
       <Fieldset legend={label(name)} className={classes.wide}>
-        {optional && <Switch label={about.description ?? label(name)} checked={value != null} onChange={(event) => onChange(event.currentTarget.checked ? {} : undefined)} mb={value != null ? "sm" : 0} />}
+        {optional && <Switch label={said(about.description) ?? label(name)} checked={value != null} onChange={(event) => onChange(event.currentTarget.checked ? {} : undefined)} mb={value != null ? "sm" : 0} />}
         {(!optional || value != null) && <Fields root={root} schema={about} value={(value ?? {}) as Value} onChange={onChange} faults={faults} path={path} />}
       </Fieldset>
     );
@@ -127,7 +127,7 @@ function Field({ root, name, schema, required, value, onChange, faults, path }: 
     const give = (next: string[]) => onChange(next.length ? (numbers ? next.map(Number).filter(Number.isFinite) : next) : undefined);
     if (items.enum) return <MultiSelect {...common} data={items.enum.map(String)} value={list} onChange={give} maxValues={about.maxItems} />;
     if (items.type === "string" && (items.maxLength ?? 0) > 150) {
-      return <Textarea {...common} className={classes.wide} description={`${about.description ?? ""} One on each line.`} value={list.join("\n")} minRows={4} onChange={(event) => give(event.currentTarget.value.split("\n").filter(Boolean))} />;
+      return <Textarea {...common} className={classes.wide} description={`${said(about.description) ?? ""} One on each line.`} value={list.join("\n")} minRows={4} onChange={(event) => give(event.currentTarget.value.split("\n").filter(Boolean))} />;
     }
     if (items.type === "string" || numbers) return <TagsInput {...common} value={list} onChange={give} maxTags={about.maxItems} />;
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { alternatives, label, resolved, type Schema, tag } from "./schema";
+import { alternatives, label, resolved, said, type Schema, tag } from "./schema";
 
 const root: Schema = {
   $defs: {
@@ -27,5 +27,6 @@ describe("a pipeline's schema", () => {
     expect(label("crf")).toBe("CRF");
     expect(label("duration_s")).toBe("Duration, s");
     expect(label("frame_rate")).toBe("Frame rate");
+    expect(said("Shorter ones are dropped; null: than duration_s.")).toBe("Shorter ones are dropped; empty: than “Duration”.");
   });
 });

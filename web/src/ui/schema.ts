@@ -79,3 +79,7 @@ export function without(value: Value, name: string): Value {
   const { [name]: _, ...rest } = value;
   return rest;
 }
+
+/** A parameter's description as people read it: an empty field is what the API calls null. */
+export const said = (description: string | undefined): string | undefined =>
+  description?.replace(/\bnull\b/g, "empty").replace(/\b[a-z]+(?:_[a-z0-9]+)+\b/g, (name) => `“${label(name).replace(/,.*/, "")}”`);

@@ -17,7 +17,7 @@ export function chooseFiles(): void {
   const input = document.createElement("input");
   input.type = "file";
   input.multiple = true;
-  input.accept = "video/*,.mkv,.ts,.mxf";
+  input.accept = "video/*,.mkv,.ts,.mxf,.png,.jpg,.jpeg,.webp";
   input.onchange = () => give([...(input.files ?? [])]);
   input.click();
 }
