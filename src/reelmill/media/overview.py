@@ -51,17 +51,16 @@ def filmstrip(
     length = video.end_tick - video.start_tick
     middles = [video.start_tick + length * (2 * n + 1) // (2 * count) for n in range(count)]
     if len(keys) < count and len(ticks) <= FEW_FRAMES:
-        wanted = [_nearest(ticks, tick) for tick in middles]
+        wanted, arguments = [_nearest(ticks, tick) for tick in middles], _whole
         groups = [sorted(set(wanted))]
     else:
-        wanted = [_nearest(keys, tick) for tick in middles]
+        wanted, arguments = [_nearest(keys, tick) for tick in middles], _apart
         once = sorted(set(wanted))
         groups = [once[n : n + AT_ONCE] for n in range(0, len(once), AT_ONCE)]
     part = fetch_parts(location, source, [(tick, tick + 1) for tick in sorted(set(wanted))], scratch, stop)
     made: dict[int, Path] = {}
     try:
         for group in groups:
-            arguments = _whole if group is groups[0] and len(group) > AT_ONCE else _apart
             paths = {tick: scratch / f"tile-{tick - video.start_tick}.ppm" for tick in group}
             words = arguments(str(part or location), source, shape, paths, scratch)
             run(words, ffmpeg=ffmpeg, scratch=scratch, limits=limits, stop=stop)
@@ -91,7 +90,7 @@ def _nearest_made(made: dict[int, Path], wanted: int) -> Path:
 OUTPUT = ("-frames:v", "1", "-c:v", "ppm", "-fps_mode", "passthrough", "-f", "image2", "-update", "1")
 
 
-def _apart(location: str, source: Source, shape: Shape, paths: dict[int, Path], _: Path) -> list[str]:
+def _apart(location: str, source: Source, shape: Shape, paths: dict[int, Path], scratch: Path) -> list[str]:  # noqa: ARG001
     """Return the arguments that make each picture from its own key frame, decoding nothing else."""
     inputs: list[str] = []
     graphs: list[str] = []
