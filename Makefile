@@ -13,9 +13,8 @@ VIDEO ?= $(REELMILL_DEMO_VIDEO)
 ARGS ?=
 # `make chaos LONG=1` also runs what is marked `long`.
 MARKS := $(if $(LONG),,-m "not long")
-# Test files are shared out to three processes, for many wait, in their order: the longest are few, and not the last.
-# CORES= (nothing) runs them one after the other.
-CORES ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Test files are shared out to three processes, for many wait; CORES= (nothing) runs them one after the other.
+CORES ?= -n 3 --dist loadfile
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix web
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
