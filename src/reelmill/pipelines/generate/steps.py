@@ -130,7 +130,7 @@ class Steps:
             self.work.command(ran.argv)
         published = {
             rung.name: self.work.publish(
-                made.paths[rung.name], kind="scene", name=scene_name(number, f"{rung.name}.mp4"), content_type=MP4,
+                made.paths[rung.name], kind="scene", name=f"scene-{number + 1:03d}-{rung.name}.mp4", content_type=MP4,
                 meta={"scene": number, "width": rung.width, "height": rung.height},
             )
             for rung in ladder
@@ -313,11 +313,6 @@ class Steps:
         path = self.scratch / "manifest.json"
         path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
         return self.work.publish(path, kind="manifest", name=path.name, content_type="application/json")
-
-
-def scene_name(number: int, size: str) -> str:
-    """Return the name of a scene's file. size: "720p.mp4"."""
-    return f"scene-{number + 1:03d}-{size}"
 
 
 def _wave_header(size: int) -> bytes:
